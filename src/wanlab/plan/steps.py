@@ -1,0 +1,170 @@
+"""The steps that a lab is built by: pure data, each a thing that one command or one kernel message does.
+
+Names of nodes stand for network namespaces. A plan's order is the order to take the steps in; `kernel` executes them and
+`script` writes them down as commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AddNamespace:
+    """Make a node: an empty network namespace, with nothing but `lo`, which is down."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """Set a sysctl inside a node; `key` is dotted (`net.ipv4.ip_forward`)."""
+
+    node: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a cable: where it is, what it is called. `mac` None: the kernel chooses."""
+
+    node: str
+    interface: str
+    mac: str | None
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddCable:
+    """Make a veth pair with each end directly in its node."""
+
+    a: End
+    b: End
+
+
+@dataclass(frozen=True, slots=True)
+class AddBridge:
+    """Make a bridge inside a node."""
+
+    node: str
+    interface: str
+    mac: str | None
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enslave:
+    """Make an interface a port of a bridge of the same node."""
+
+    node: str
+    interface: str
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Give an interface an address with its prefix length (`10.1.0.1/24`)."""
+
+    node: str
+    interface: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """Bring an interface up."""
+
+    node: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    """Send what goes to `destination` by the neighbour `via`, out of `interface`. `metric` 0: the family's default."""
+
+    node: str
+    destination: str
+    via: str
+    interface: str
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRuleset:
+    """Load nftables rules, as `nft -f` would."""
+
+    node: str
+    text: str
+
+
+Step = (
+    AddNamespace | SetSysctl | AddCable | AddBridge | Enslave | AddAddress | SetUp | AddRoute | LoadRuleset
+)
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        AddNamespace,
+        SetSysctl,
+        AddCable,
+        AddBridge,
+        Enslave,
+        AddAddress,
+        SetUp,
+        AddRoute,
+        LoadRuleset,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps that belong together, and the sentence that a reader of the script needs before them."""
+
+    title: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that turns nothing into a lab. `hosts` is the text of every node's /etc/hosts."""
+
+    lab: str
+    stages: tuple[Stage, ...]
+    hosts: str
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in order."""
+        return tuple(step for stage in self.stages for step in stage.steps)
+
+
+def encode(steps: Sequence[Step]) -> list[list[Any]]:
+    """The steps as what JSON can hold: a list `[kind, field, field, ...]` each."""
+    return [_encode(step) for step in steps]
+
+
+def decode(rows: Sequence[Sequence[Any]]) -> list[Step]:
+    """The inverse of :func:`encode`."""
+    return [_decode(row) for row in rows]
+
+
+def _encode(step: Step) -> list[Any]:
+    if isinstance(step, AddCable):
+        a, b = step.a, step.b
+        return ["AddCable", a.node, a.interface, a.mac, a.mtu, b.node, b.interface, b.mac, b.mtu]
+    return [type(step).__name__, *(getattr(step, name) for name in _FIELDS[type(step)])]
+
+
+def _decode(row: Sequence[Any]) -> Step:
+    kind, *values = row
+    if kind == "AddCable":
+        return AddCable(End(*values[:4]), End(*values[4:]))
+    step: Step = _KINDS[kind](*values)
+    return step
+
+
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}

@@ -1,0 +1,152 @@
+"""A network with everything worked out: what `Topology.resolve()` returns and what all other rooms read.
+
+Plain frozen data. Nothing here assumes one address an interface or one family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from wanlab.errors import NoSuchNode, did_you_mean
+from wanlab.topology.nat import Nat
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+DEFAULT_MTU = 1500
+
+
+class Kind(Enum):
+    """What a node is."""
+
+    HOST = "host"
+    ROUTER = "router"
+    SWITCH = "switch"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One end of a cable, or a bridge, inside one node's namespace."""
+
+    node: str
+    name: str
+    segment: str
+    """The name of the :class:`Segment` it is on."""
+    addresses: tuple[IPInterface, ...] = ()
+    mac: str | None = None
+    """Given to every interface that has an address, so that the same file gives the same packets; else the kernel's."""
+    mtu: int = DEFAULT_MTU
+    bridge: bool = False
+    """True for a bridge (a switch's `br0`, the `lan` of a router with several LAN hosts); it has no cable."""
+    master: str | None = None
+    """The bridge of this node that it is a port of."""
+
+    @property
+    def address(self) -> IPAddress:
+        """The first address, IPv4 before IPv6. Raises LookupError where there is none (a switch's port)."""
+        for version in (4, 6):
+            for interface in self.addresses:
+                if interface.version == version:
+                    return interface.ip
+        raise LookupError(f"interface {self.name!r} of {self.node!r} has no address")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """To `destination` by the router at `via`, out of `interface`."""
+
+    destination: IPNetwork
+    via: IPAddress
+    interface: str
+    metric: int = 0
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the route for everything else."""
+        return self.destination.prefixlen == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable: two interfaces, each as (node, interface)."""
+
+    a: tuple[str, str]
+    b: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Everything that one broadcast reaches: a switch and its cables, one cable, or a router's LAN."""
+
+    name: str
+    subnets: tuple[IPNetwork, ...]
+    mtu: int = DEFAULT_MTU
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A host, router or switch with its interfaces and routes."""
+
+    name: str
+    kind: Kind
+    interfaces: tuple[Interface, ...]
+    routes: tuple[Route, ...] = ()
+    uplink: str | None = None
+    """A router's interface towards the internet; what lies behind the others is inside. None for a core router."""
+    nat: Nat | None = None
+    firewall: bool = False
+    """Whether the router drops what comes in by its uplink unasked."""
+
+    @property
+    def address(self) -> IPAddress:
+        """The address that its name means to the others: of a router the uplink's, of a host the first interface's."""
+        return self.primary.address
+
+    @property
+    def primary(self) -> Interface:
+        """The interface whose address is the node's."""
+        if self.uplink is not None:
+            return self.interface(self.uplink)
+        for interface in self.interfaces:
+            if interface.addresses:
+                return interface
+        raise LookupError(f"{self.kind.value} {self.name!r} has no address")
+
+    def interface(self, name: str) -> Interface:
+        """The interface called *name*. Raises LookupError where there is none."""
+        for interface in self.interfaces:
+            if interface.name == name:
+                return interface
+        raise LookupError(f"{self.kind.value} {self.name!r} has no interface {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A whole network, in the order in which it was declared (switches, routers, hosts)."""
+
+    name: str
+    title: str
+    nodes: Mapping[str, Node]
+    links: tuple[Link, ...]
+    segments: Mapping[str, Segment]
+
+    def __getitem__(self, name: str) -> Node:
+        try:
+            return self.nodes[name]
+        except KeyError:
+            raise NoSuchNode(f"no node {name!r} in lab {self.name!r}", hint=did_you_mean(name, self.nodes)) from None
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def of(self, *kinds: Kind) -> tuple[Node, ...]:
+        """The nodes of these kinds."""
+        return tuple(node for node in self if node.kind in kinds)
+
+    def peers(self, segment: str) -> tuple[Interface, ...]:
+        """The interfaces with an address on *segment*."""
+        return tuple(i for node in self for i in node.interfaces if i.segment == segment and i.addresses)

@@ -1,0 +1,108 @@
+"""Routes: the default towards a segment's gateway, and what must be known besides.
+
+A NAT is where knowledge ends: nothing outside has a route to what lies behind one. Behind a router without NAT the
+subnets are known to everybody who can reach it, as a routing protocol would have told them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Route
+
+_DEFAULT: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+_SECOND_CHOICE = 100  # metric step for the default routes of a host's further interfaces
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A node's interface on a segment, as routing sees it."""
+
+    node: str
+    interface: str
+    segment: str
+    addresses: tuple[IPInterface, ...]
+    gateway: bool
+    """A router's inside: others may send through it."""
+    nat: bool
+    """A router's outside with a NAT: nobody may send through it."""
+
+    def address(self, version: int) -> IPAddress | None:
+        """Its first address of that family."""
+        return next((interface.ip for interface in self.addresses if interface.version == version), None)
+
+
+def routes_of(
+    attachments: Iterable[Attachment], subnets: Mapping[str, tuple[IPNetwork, ...]], routers: Collection[str]
+) -> dict[str, tuple[Route, ...]]:
+    """The routes of every node that is attached to anything."""
+    return _Router(list(attachments), subnets, routers).all()
+
+
+class _Router:
+    def __init__(
+        self, attachments: list[Attachment], subnets: Mapping[str, tuple[IPNetwork, ...]], routers: Collection[str]
+    ) -> None:
+        self.subnets = subnets
+        self.routers = routers
+        self.of_node: dict[str, list[Attachment]] = {}
+        self.ways_through: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
+        """For each segment the routers on it that can be sent through."""
+        self.gateways: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
+        for attachment in attachments:
+            self.of_node.setdefault(attachment.node, []).append(attachment)
+            if attachment.node in routers and not attachment.nat:
+                self.ways_through[attachment.segment].append(attachment)
+            if attachment.gateway:
+                self.gateways[attachment.segment].append(attachment)
+
+    def all(self) -> dict[str, tuple[Route, ...]]:
+        return {node: tuple(self._routes(node, mine)) for node, mine in self.of_node.items()}
+
+    def _routes(self, node: str, mine: list[Attachment]) -> Iterator[Route]:
+        attached = {subnet for attachment in mine for subnet in self.subnets[attachment.segment]}
+        uplinks = [a for a in mine if node not in self.routers or not a.gateway]
+        defaults: dict[int, list[Attachment]] = {4: [], 6: []}
+        for index, attachment in enumerate(uplinks):
+            for gateway in self.gateways[attachment.segment]:
+                if gateway.node == node:
+                    continue
+                for version in (4, 6):
+                    via = gateway.address(version)
+                    if via is not None and attachment.address(version) is not None:
+                        defaults[version].append(gateway)
+                        yield Route(_DEFAULT[version], via, attachment.interface, index * _SECOND_CHOICE)
+                break
+        for subnet, (out, hop) in self._reach(node, mine).items():
+            via = hop.address(subnet.version)
+            if subnet in attached or via is None or hop in defaults[subnet.version][:1]:
+                continue
+            yield Route(subnet, via, out.interface)
+
+    def _reach(self, node: str, mine: list[Attachment]) -> dict[IPNetwork, tuple[Attachment, Attachment]]:
+        """For each subnet that can be reached: by which interface, to which neighbour first. Fewest hops win."""
+        found: dict[IPNetwork, tuple[Attachment, Attachment]] = {}
+        seen_routers = {node}
+        seen_segments = {attachment.segment for attachment in mine}
+        queue: deque[tuple[str, Attachment, Attachment]] = deque()
+        for out in mine:
+            for hop in self.ways_through[out.segment]:
+                if hop.node not in seen_routers:
+                    seen_routers.add(hop.node)
+                    queue.append((hop.node, out, hop))
+        while queue:
+            router, out, hop = queue.popleft()
+            for onward in self.of_node[router]:
+                if onward.segment in seen_segments:
+                    continue
+                seen_segments.add(onward.segment)
+                for subnet in self.subnets[onward.segment]:
+                    found.setdefault(subnet, (out, hop))
+                for next_hop in self.ways_through[onward.segment]:
+                    if next_hop.node not in seen_routers:
+                        seen_routers.add(next_hop.node)
+                        queue.append((next_hop.node, out, hop))
+        return found

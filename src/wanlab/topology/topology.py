@@ -1,0 +1,387 @@
+"""`Topology`: what a lab is, as a person declares it, in Python or in a file.
+
+Nothing is worked out here: addresses, gateways and routes that were not given are found by :meth:`Topology.resolve`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wanlab.errors import Source, TopologyError, did_you_mean
+from wanlab.topology.names import check_interface_name, check_node_name
+from wanlab.topology.nat import Nat, nat_named
+from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Kind
+
+if TYPE_CHECKING:
+    from wanlab.topology.network import Network
+
+Address = IPAddress | IPInterface
+"""An address as declared: with a prefix length, or without one (then its segment's subnet gives it)."""
+
+Texts = str | Iterable[str] | None
+"""One text, several, or none: most labs have one address an interface, dual-stack ones have two."""
+
+MIN_MTU, MAX_MTU = 68, 65535  # RFC 791's minimum; what veth takes at the most
+
+
+@dataclass(slots=True)
+class Port:
+    """A declared interface: what it is plugged into, and what was said about it."""
+
+    to: str
+    """The name of a switch, of a router (whose LAN is meant) or of a host (a cable to it)."""
+    name: str | None = None
+    addresses: tuple[Address, ...] = ()
+    peer_addresses: tuple[Address, ...] = ()
+    """For a cable: the addresses of its far end."""
+    peer_name: str | None = None
+    subnets: tuple[IPNetwork, ...] = ()
+    """For a cable: its subnets."""
+    mtu: int | None = None
+    source: Source | None = None
+    cable: bool = False
+    """True for a cable of its own to another host or router; False for a place on a switch or on a router's LAN."""
+
+
+@dataclass(slots=True, eq=False)
+class Declared:
+    """A declared node. Made by `Topology.host`, `.router` and `.switch`; give it to others as what to plug into."""
+
+    topology: Topology = field(repr=False)
+    name: str
+    source: Source | None
+    ports: list[Port] = field(default_factory=list)
+
+    kind = Kind.HOST
+
+    def connect(
+        self,
+        to: Declared | str,
+        *,
+        name: str | None = None,
+        address: Texts = None,
+        peer_address: Texts = None,
+        subnet: Texts = None,
+        mtu: int | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Give this node one more interface, plugged into *to*.
+
+        *to* is a switch, a router (its LAN is meant, unless this is a router too: then a cable between the two), or a
+        host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ... on a host. *subnet* and
+        *peer_address* are for cables. Raises TopologyError.
+        """
+        source = source or _caller()
+        other = self.topology.node(to, source)
+        cable = self.kind is not Kind.SWITCH and (
+            other.kind is Kind.HOST or (other.kind is Kind.ROUTER and self.kind is Kind.ROUTER)
+        )
+        if other is self:
+            raise TopologyError(f"{self.kind.value} {self.name!r} cannot be linked to itself", where=source)
+        if not cable and (peer_address or subnet):
+            raise TopologyError(
+                f"link of {self.name!r} to {other.kind.value} {other.name!r}: 'subnet' and 'peer_address' are for cables",
+                where=source,
+                hint=f"give the subnet to {other.name!r}",
+            )
+        if self.kind is Kind.SWITCH and other.kind is not Kind.SWITCH:
+            raise TopologyError(
+                f"switch {self.name!r} cannot be plugged into {other.kind.value} {other.name!r}",
+                where=source,
+                hint=f"link {other.name!r} to the switch instead",
+            )
+        if name is not None:
+            check_interface_name(name, source)
+        self.ports.append(
+            Port(
+                other.name,
+                name,
+                parse_addresses(address, source),
+                parse_addresses(peer_address, source),
+                None,
+                parse_subnets(subnet, source),
+                check_mtu(mtu, source),
+                source,
+                cable,
+            )
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Switch(Declared):
+    """A declared switch: one broadcast domain."""
+
+    subnets: tuple[IPNetwork, ...] = ()
+    mtu: int | None = None
+    kind = Kind.SWITCH
+
+
+@dataclass(slots=True, eq=False)
+class Host(Declared):
+    """A declared host."""
+
+    kind = Kind.HOST
+
+
+@dataclass(slots=True, eq=False)
+class Router(Declared):
+    """A declared router: an uplink (or none, for a core router), a LAN, a NAT and a firewall between them."""
+
+    uplink: Port | None = None
+    lan_addresses: tuple[IPInterface, ...] = ()
+    """The router's own addresses on its LAN, where they were given."""
+    lan_subnets: tuple[IPNetwork, ...] = ()
+    """The LAN's subnets, where only these were given."""
+    nat: Nat | None = None
+    firewall: bool = True
+    kind = Kind.ROUTER
+
+
+class Topology:
+    """A lab as pure data: hosts, switches, routers and the links between them.
+
+    >>> t = Topology("mine")
+    >>> wan = t.switch("wan", "5.5.5.0/24")
+    >>> server = t.host("server", wan)
+    >>> home = t.router("home", wan, lan="192.168.1.0/24", nat="linux")
+    >>> laptop = t.host("laptop", home)
+
+    Every method that adds something raises :class:`~wanlab.errors.TopologyError` for what cannot be; what concerns
+    several parts at once (subnets that overlap, a loop of uplinks) is found by :meth:`resolve`.
+    """
+
+    def __init__(self, name: str = "lab", *, title: str = "", overlapping_lans: bool = False) -> None:
+        check_node_name(name, None)
+        self.name = name
+        self.title = title
+        self.overlapping_lans = overlapping_lans
+        """Whether LANs behind different NATs may use one subnet, as homes in the world do."""
+        self.nodes: dict[str, Switch | Host | Router] = {}
+
+    @classmethod
+    def load(cls, lab: str | Path) -> Topology:
+        """The lab of a catalogue name (`two-lans`, `star:100`) or of a TOML or YAML file.
+
+        Raises TopologyError naming file and line.
+        """
+        from wanlab.topology.files import load
+
+        return load(lab)
+
+    def switch(
+        self, name: str, subnet: Texts = None, *, mtu: int | None = None, source: Source | None = None
+    ) -> Switch:
+        """Add a switch. *subnet*: one for each address family, else one is chosen. *mtu*: of all that is plugged in."""
+        source = source or _caller()
+        switch = Switch(
+            self, name, source, subnets=parse_subnets(subnet, source), mtu=check_mtu(mtu, source)
+        )
+        self._add(switch)
+        return switch
+
+    def host(
+        self,
+        name: str,
+        link: Declared | str | None = None,
+        *,
+        address: Texts = None,
+        interface: str | None = None,
+        mtu: int | None = None,
+        source: Source | None = None,
+    ) -> Host:
+        """Add a host, plugged into *link* (see :meth:`Declared.connect`) if one is given."""
+        source = source or _caller()
+        host = Host(self, name, source)
+        self._add(host)
+        if link is not None:
+            host.connect(link, name=interface, address=address, mtu=mtu, source=source)
+        elif address or interface or mtu:
+            raise TopologyError(f"host {name!r} has an address and no link", where=source, hint="say what it is linked to")
+        return host
+
+    def router(
+        self,
+        name: str,
+        uplink: Declared | str | None = None,
+        *,
+        address: Texts = None,
+        lan: Texts = None,
+        nat: str | Nat | None = None,
+        firewall: bool | None = None,
+        mtu: int | None = None,
+        source: Source | None = None,
+    ) -> Router:
+        """Add a router.
+
+        *uplink* is the switch, or the router, whose LAN it gets its `wan` interface on, with *address*. *lan* is the
+        router's address in its own LAN (`10.1.0.254/24`) or just the LAN's subnet (`10.1.0.0/24`; the router then takes
+        its first address); left out, a LAN is made when the first host is plugged into the router. *nat* is a name of
+        :data:`wanlab.topology.nat.NATS`: "linux" where there is an uplink and nothing is said. *firewall*: drop what
+        comes in by the uplink unasked; True where there is an uplink and nothing is said.
+        """
+        source = source or _caller()
+        if uplink is None and (nat not in (None, "none") or firewall or address):
+            raise TopologyError(
+                f"router {name!r} has no uplink, so it has nothing to translate or to guard",
+                where=source,
+                hint="give it an uplink, or leave out nat, firewall and address",
+            )
+        try:
+            behaviour = nat_named(nat) if isinstance(nat, str) else nat
+        except TopologyError as error:
+            raise TopologyError(f"router {name!r}: {error.what}", where=source, hint=error.hint) from None
+        if uplink is not None and nat is None:
+            behaviour = nat_named("linux")
+        guarded = firewall if firewall is not None else uplink is not None
+        lan_addresses, lan_subnets = _parse_lan(name, lan, source)
+        router = Router(
+            self,
+            name,
+            source,
+            lan_addresses=lan_addresses,
+            lan_subnets=lan_subnets,
+            nat=behaviour,
+            firewall=guarded,
+        )
+        self._add(router)
+        if uplink is not None:
+            other = self.node(uplink, source)
+            if other is router:
+                raise TopologyError(f"router {name!r} is its own uplink", where=source)
+            if other.kind is Kind.HOST:
+                raise TopologyError(
+                    f"router {name!r}: its uplink {other.name!r} is a host",
+                    where=source,
+                    hint="an uplink is a switch or another router",
+                )
+            router.uplink = Port(
+                other.name,
+                "wan",
+                parse_addresses(address, source),
+                mtu=check_mtu(mtu, source),
+                source=source,
+            )
+        return router
+
+    def node(self, node: Declared | str, where: Source | None = None) -> Switch | Host | Router:
+        """The declared node of that name. Raises TopologyError where there is none."""
+        name = node if isinstance(node, str) else node.name
+        found = self.nodes.get(name)
+        if found is None or (isinstance(node, Declared) and node is not found):
+            raise TopologyError(f"no node {name!r}", where=where, hint=did_you_mean(name, self.nodes))
+        return found
+
+    def resolve(self) -> Network:
+        """Work out every address, gateway and route: the same topology always gives the same network.
+
+        Raises TopologyError for what cannot be (overlapping subnets, doubled addresses, a loop of uplinks, ...).
+        """
+        from wanlab.topology.resolve import resolve
+
+        return resolve(self)
+
+    def to_document(self) -> dict[str, Any]:
+        """The topology as the plain dictionary that a file would hold."""
+        from wanlab.topology.document import to_document
+
+        return to_document(self)
+
+    def _add(self, node: Switch | Host | Router) -> None:
+        check_node_name(node.name, node.source)
+        for known in self.nodes.values():
+            if known.name.lower() == node.name.lower():  # hostnames know no case
+                at = f" ({known.source})" if known.source else ""
+                raise TopologyError(
+                    f"{node.kind.value} {node.name!r}: there is a {known.kind.value} {known.name!r} already{at}",
+                    where=node.source,
+                    hint="every node needs a name of its own",
+                )
+        self.nodes[node.name] = node
+
+
+def parse_addresses(texts: Texts, where: Source | None) -> tuple[Address, ...]:
+    """Addresses, each with or without a prefix length."""
+    found: list[Address] = []
+    for text in _several(texts):
+        try:
+            found.append(ip_interface(text) if "/" in text else ip_address(text))
+        except ValueError:
+            raise TopologyError(
+                f"{text!r} is no IP address", where=where, hint="write it like 10.1.0.1 or 10.1.0.1/24"
+            ) from None
+    return tuple(found)
+
+
+def parse_subnets(texts: Texts, where: Source | None) -> tuple[IPNetwork, ...]:
+    """Subnets, at most one for each family."""
+    found: list[IPNetwork] = []
+    for text in _several(texts):
+        try:
+            network = ip_network(text)
+        except ValueError:
+            raise TopologyError(_no_subnet(text), where=where, hint="write it like 10.1.0.0/24") from None
+        if any(network.version == other.version for other in found):
+            raise TopologyError(
+                f"two IPv{network.version} subnets on one segment: {text}", where=where, hint="give one for each family"
+            )
+        if network.num_addresses < 2:
+            raise TopologyError(f"subnet {text} has no room for two interfaces", where=where)
+        found.append(network)
+    return tuple(found)
+
+
+def check_mtu(mtu: int | None, where: Source | None) -> int | None:
+    """Refuse an MTU that no veth takes."""
+    if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
+        raise TopologyError(f"mtu {mtu} is out of range", where=where, hint=f"use {MIN_MTU} to {MAX_MTU} bytes")
+    return mtu
+
+
+def _no_subnet(text: str) -> str:
+    try:
+        inside = ip_interface(text)
+    except ValueError:
+        return f"{text!r} is no subnet"
+    return f"{text!r} is an address inside {inside.network}, not a subnet"
+
+
+def _parse_lan(
+    name: str, lan: Texts, source: Source | None
+) -> tuple[tuple[IPInterface, ...], tuple[IPNetwork, ...]]:
+    addresses: list[IPInterface] = []
+    subnets: list[str] = []
+    for text in _several(lan):
+        try:
+            interface = ip_interface(text)
+        except ValueError:
+            raise TopologyError(
+                f"router {name!r}: lan {text!r} is no subnet",
+                where=source,
+                hint="write the LAN's subnet (10.1.0.0/24) or the router's address in it (10.1.0.254/24)",
+            ) from None
+        if interface.network.num_addresses > 1 and interface.ip == interface.network.network_address:
+            subnets.append(text)
+        else:
+            addresses.append(interface)
+            subnets.append(str(interface.network))
+    return tuple(addresses), parse_subnets(subnets, source)
+
+
+def _several(texts: Texts) -> tuple[str, ...]:
+    if texts is None:
+        return ()
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _caller() -> Source | None:
+    """The first line outside this file that led here: where a user's program declared a node."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    name = frame.f_code.co_filename
+    return None if name.startswith("<") else Source(Path(name).name, frame.f_lineno)
