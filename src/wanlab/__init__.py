@@ -1,8 +1,89 @@
-"""wanlab: a small internet on one Linux machine."""
+"""wanlab: a small internet on one Linux machine.
 
-from wanlab.errors import WanlabError
-from wanlab.topology.topology import Topology
+>>> from wanlab import Lab, Topology
+>>> with Lab("two-lans") as lab:
+...     lab["alice"].run(["ping", "-c1", "172.16.0.100"], check=True)
+
+Names are imported when they are first used, so that a client pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wanlab.errors import (
+        CommandNotFound,
+        KernelError,
+        LabEnded,
+        LabExists,
+        MachineError,
+        NoSuchLab,
+        NoSuchNode,
+        TopologyError,
+        UsageError,
+        WanlabError,
+    )
+    from wanlab.runtime.lab import Lab, LabNode
+    from wanlab.runtime.process import Process
+    from wanlab.topology.nat import Nat
+    from wanlab.topology.network import Interface, Network, Node
+    from wanlab.topology.topology import Topology
 
 __version__ = "0.1.0"
 
-__all__ = ["Topology", "WanlabError", "__version__"]
+_HOMES = {
+    "Lab": "wanlab.runtime.lab",
+    "LabNode": "wanlab.runtime.lab",
+    "Process": "wanlab.runtime.process",
+    "Topology": "wanlab.topology.topology",
+    "Nat": "wanlab.topology.nat",
+    "Interface": "wanlab.topology.network",
+    "Network": "wanlab.topology.network",
+    "Node": "wanlab.topology.network",
+    "WanlabError": "wanlab.errors",
+    "TopologyError": "wanlab.errors",
+    "UsageError": "wanlab.errors",
+    "NoSuchLab": "wanlab.errors",
+    "NoSuchNode": "wanlab.errors",
+    "LabExists": "wanlab.errors",
+    "MachineError": "wanlab.errors",
+    "KernelError": "wanlab.errors",
+    "LabEnded": "wanlab.errors",
+    "CommandNotFound": "wanlab.errors",
+}
+
+__all__ = [
+    "CommandNotFound",
+    "Interface",
+    "KernelError",
+    "Lab",
+    "LabEnded",
+    "LabExists",
+    "LabNode",
+    "MachineError",
+    "Nat",
+    "Network",
+    "NoSuchLab",
+    "NoSuchNode",
+    "Node",
+    "Process",
+    "Topology",
+    "TopologyError",
+    "UsageError",
+    "WanlabError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wanlab' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,4 @@
-"""How a lab is built: pure steps, compiled from a network. Runs anywhere, unprivileged."""
+"""How a lab is built: pure steps, compiled from a network. Runs anywhere, unprivileged.
 
-from wanlab.plan.compile import compile_network
-from wanlab.plan.steps import Plan, Stage, Step
-
-__all__ = ["Plan", "Stage", "Step", "compile_network"]
+`plan.compile.compile_network` makes a plan, `plan.steps` says what it is made of, `plan.script.write_script` writes it down.
+"""

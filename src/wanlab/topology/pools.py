@@ -23,14 +23,19 @@ class SubnetPool:
 
     def __init__(self, used: Iterable[IPNetwork]) -> None:
         self._ranges: list[tuple[int, int]] = []
-        for subnet in used:
-            if subnet.version == 4:
-                bisect.insort(self._ranges, _span(subnet))
+        """What is in use, in order and apart from one another."""
+        for first, last in sorted(_span(subnet) for subnet in used if subnet.version == 4):
+            if self._ranges and first <= self._ranges[-1][1]:
+                self._ranges[-1] = self._ranges[-1][0], max(last, self._ranges[-1][1])
+            else:
+                self._ranges.append((first, last))
         self._candidates: dict[tuple[bool, int], Iterator[IPv4Network]] = {}
 
     def take(self, public: bool, interfaces: int) -> IPv4Network:
         """The next free subnet with room for so many interfaces: a /24 unless that is too small."""
-        prefix = min(24, 32 - (interfaces + 2).bit_length())
+        prefix = min(24, 32 - (interfaces + 1).bit_length())  # two addresses are the network's and everybody's
+        if prefix < 16:
+            raise TopologyError(f"{interfaces} interfaces on one segment", hint="split it by routers")
         candidates = self._candidates.setdefault((public, prefix), _candidates(public, prefix))
         for subnet in candidates:
             if self._free(*_span(subnet)):

@@ -27,10 +27,13 @@ from wanlab.topology.network import (
     Segment,
 )
 from wanlab.topology.pools import SubnetPool, first_overlap
+from wanlab.topology.realms import Place, views
 from wanlab.topology.routing import Attachment, routes_of
 from wanlab.topology.topology import Address, Declared, Port, Router, Switch, Topology
 
 MAX_BRIDGE_PORTS = 1023  # the kernel's BR_MAX_PORTS (1 << 10) less port number 0
+MIN_MTU_IPV6 = 1280  # RFC 8200, section 5; below it Linux takes IPv6 off an interface
+_NOWHERE = Source("")
 
 
 @dataclass(slots=True, eq=False)
@@ -53,11 +56,14 @@ class _Segment:
     label: str
     """How an error speaks of it: `switch 'wan'`, `the lan of 'home-a'`."""
     subnets: list[IPNetwork]
-    mtu: int
+    declared_mtu: int | None
     source: Source | None
     public: bool
-    behind_nat: bool = False
     members: list[_Member] = field(default_factory=list)
+
+    @property
+    def mtu(self) -> int:
+        return self.declared_mtu or DEFAULT_MTU
 
 
 @dataclass(slots=True)
@@ -79,31 +85,23 @@ class _Resolver:
         self.bridges: dict[str, tuple[str, _Segment]] = {}
         self.members: dict[str, list[tuple[_Member, _Segment]]] = {name: [] for name in topology.nodes}
         self.segment_of_switch: dict[str, _Segment] = {}
-        self.uplinks: dict[str, str] = {}
+        self.lans: dict[str, _Segment] = {}
 
     # -- segments and interfaces ---------------------------------------------------------------------------------
 
     def lay_out(self) -> None:
+        """Switches, then what is plugged into them and into routers, then cables: each in the order declared."""
         nodes = self.topology.nodes.values()
-        switches = [node for node in nodes if isinstance(node, Switch)]
         routers = [node for node in nodes if isinstance(node, Router)]
-        self._switches(switches)
-        plugged: dict[str, list[tuple[Declared, Port]]] = {router.name: [] for router in routers}
+        self._switches([node for node in nodes if isinstance(node, Switch)])
+        self._lans(routers)
+        for node in nodes:
+            self._reserve_names(node)
         for node in (*routers, *(node for node in nodes if node.kind is Kind.HOST)):
-            if isinstance(node, Router) and node.uplink is not None:
-                if node.uplink.to in plugged:
-                    plugged[node.uplink.to].append((node, node.uplink))
-                else:
-                    self._plug_into_switch(node, node.uplink, gateway=False)
-            for port in node.ports:
-                if port.cable:
-                    self._cable(node, port)
-                elif port.to in plugged:
-                    plugged[port.to].append((node, port))
-                else:
-                    self._plug_into_switch(node, port, gateway=isinstance(node, Router))
-        for router in routers:
-            self._lan(router, plugged[router.name])
+            self._plug(node)
+        cables = [(node, port) for node in nodes for port in node.ports if port.cable]
+        for node, port in sorted(cables, key=lambda cable: cable[1].order):
+            self._cable(node, port)
         for node in nodes:
             if len(self.ports.get(node.name, ())) > MAX_BRIDGE_PORTS:
                 raise TopologyError(
@@ -119,7 +117,7 @@ class _Resolver:
                 switch.name,
                 f"switch {switch.name!r}",
                 list(switch.subnets),
-                switch.mtu or DEFAULT_MTU,
+                switch.mtu,
                 switch.source,
                 public=True,
             )
@@ -152,22 +150,60 @@ class _Resolver:
                 )
             if subnet not in into.subnets:
                 into.subnets.append(subnet)
-        into.mtu = min(into.mtu, gone.mtu)
+        if gone.declared_mtu is not None:
+            into.declared_mtu = min(into.declared_mtu or gone.declared_mtu, gone.declared_mtu)
         for name, segment in self.segment_of_switch.items():
             if segment is gone:
                 self.segment_of_switch[name] = into
                 self.bridges[name] = ("br0", into)
         del self.segments[gone.name]
 
-    def _plug_into_switch(self, node: Declared, port: Port, *, gateway: bool) -> None:
-        segment = self.segment_of_switch[port.to]
+    def _lans(self, routers: list[Router]) -> None:
+        """A router's own LAN: one cable to its only host, as in the article; a bridge where there are more."""
+        plugged = {router.name: 0 for router in routers}
+        for node in self.topology.nodes.values():
+            uplink = [node.uplink] if isinstance(node, Router) and node.uplink else []
+            for port in (*uplink, *node.ports):
+                if not port.cable and port.to in plugged:
+                    plugged[port.to] += 1
+        for router in routers:
+            if not plugged[router.name] and not router.lan_subnets:
+                continue
+            segment = _Segment(
+                self._fresh(f"{router.name}-lan", self.segments),
+                f"the lan of {router.name!r}",
+                list(router.lan_subnets),
+                None,
+                router.source,
+                public=False,
+            )
+            self.segments[segment.name] = segment
+            self.lans[router.name] = segment
+            if plugged[router.name] != 1:
+                self.bridges[router.name] = ("lan", segment)
+                self.ports[router.name] = []
+
+    def _plug(self, node: Declared) -> None:
+        if isinstance(node, Router):
+            if node.uplink is not None:
+                self._plug_into(node, node.uplink, gateway=False)
+            if node.name in self.lans:
+                lan = Port(node.name, "lan", node.lan_addresses, source=node.source)
+                self._member(node, lan, self.lans[node.name], gateway=True)
+        for port in node.ports:
+            if not port.cable and node.kind is not Kind.SWITCH:
+                self._plug_into(node, port, gateway=isinstance(node, Router))
+
+    def _plug_into(self, node: Declared, port: Port, *, gateway: bool) -> None:
+        segment = self.lans[port.to] if port.to in self.lans else self.segment_of_switch[port.to]
         member = self._member(node, port, segment, gateway=gateway)
-        self.cables.append(
-            _Cable((node.name, member.interface), self._bridge_port(port.to, node.name, "br0", member.interface))
-        )
+        if port.to in self.bridges:
+            far = self._bridge_port(port.to, node.name, self.bridges[port.to][0], member.interface)
+        else:
+            far = (port.to, "lan")
+        self.cables.append(_Cable((node.name, member.interface), far))
         if gateway and isinstance(node, Router) and node.uplink is not None:
             segment.public = False
-            segment.behind_nat = segment.behind_nat or node.nat is not None
 
     def _cable(self, node: Declared, port: Port) -> None:
         other = self.topology.nodes[port.to]
@@ -177,7 +213,7 @@ class _Resolver:
             name,
             f"the cable between {node.name!r} and {other.name!r}",
             list(port.subnets),
-            port.mtu or DEFAULT_MTU,
+            port.mtu,
             port.source,
             public=both_routers,
         )
@@ -187,47 +223,37 @@ class _Resolver:
         far = self._member(other, far_port, segment, gateway=other.kind is Kind.ROUTER)
         self.cables.append(_Cable((node.name, near.interface), (other.name, far.interface)))
 
-    def _lan(self, router: Router, plugged: list[tuple[Declared, Port]]) -> None:
-        """A router's own LAN: one cable to its only host, as in the article; a bridge where there are more."""
-        if not plugged and not router.lan_subnets:
-            return
-        segment = _Segment(
-            self._fresh(f"{router.name}-lan", self.segments),
-            f"the lan of {router.name!r}",
-            list(router.lan_subnets),
-            DEFAULT_MTU,
-            router.source,
-            public=False,
-            behind_nat=router.nat is not None,
-        )
-        self.segments[segment.name] = segment
-        lan = Port(router.name, "lan", router.lan_addresses, source=router.source)
-        self._member(router, lan, segment, gateway=True)
-        if len(plugged) == 1:
-            node, port = plugged[0]
-            member = self._member(node, port, segment, gateway=False)
-            self.cables.append(_Cable((node.name, member.interface), (router.name, "lan")))
-            return
-        self.bridges[router.name] = ("lan", segment)
-        self.ports[router.name] = []
-        for node, port in plugged:
-            member = self._member(node, port, segment, gateway=False)
-            self.cables.append(
-                _Cable((node.name, member.interface), self._bridge_port(router.name, node.name, "lan", member.interface))
-            )
+    def _reserve_names(self, node: Declared) -> None:
+        """Names that were given, before any is chosen."""
+        chosen = [(port.name, port) for port in node.ports if port.name is not None]
+        if isinstance(node, Router):
+            chosen += [("wan", node.uplink)] if node.uplink else []
+            chosen += [("lan", Port(node.name, source=node.source))] if node.name in self.lans else []
+        for name, port in chosen:
+            self._reserve(node, name, port)
+        for port in node.ports:
+            if port.peer_name is not None:
+                self._reserve(self.topology.nodes[port.to], port.peer_name, port)
 
-    def _member(self, node: Declared, port: Port, segment: _Segment, *, gateway: bool) -> _Member:
-        taken = self.names[node.name]
-        name = port.name
-        if name is None:
-            name = next(f"eth{n}" for n in range(len(taken) + 1) if f"eth{n}" not in taken)
-        elif name in taken:
+    def _reserve(self, node: Declared, name: str, port: Port) -> None:
+        if name in self.names[node.name]:
             raise TopologyError(
                 f"{node.kind.value} {node.name!r} has two interfaces named {name!r}",
                 where=port.source,
                 hint="give one another name",
             )
+        self.names[node.name].add(name)
+
+    def _member(self, node: Declared, port: Port, segment: _Segment, *, gateway: bool) -> _Member:
+        taken = self.names[node.name]
+        name = port.name or next(f"eth{n}" for n in range(len(taken) + 1) if f"eth{n}" not in taken)
         taken.add(name)
+        if port.mtu is not None and port.mtu > segment.mtu:
+            raise TopologyError(
+                f"{node.kind.value} {node.name!r}: mtu {port.mtu} is more than the {segment.mtu} of {segment.label}",
+                where=port.source,
+                hint="give a switch or a cable that mtu",
+            )
         member = _Member(node, name, port.addresses, port.source or node.source, gateway, port.mtu)
         segment.members.append(member)
         self.members[node.name].append((member, segment))
@@ -254,11 +280,18 @@ class _Resolver:
     def number(self) -> None:
         for segment in self.segments.values():
             self._adopt_prefixes(segment)
+            self._refuse_lone_addresses(segment)
+            self._refuse_small_mtus(segment)
         self._refuse_overlaps()
         pool = SubnetPool(subnet for segment in self.segments.values() for subnet in segment.subnets)
         for segment in self.segments.values():
             if not segment.subnets:
-                segment.subnets.append(pool.take(segment.public, len(segment.members)))
+                try:
+                    segment.subnets.append(pool.take(segment.public, len(segment.members)))
+                except TopologyError as error:
+                    raise TopologyError(
+                        f"{segment.label}: {error.what}", where=segment.source, hint=error.hint
+                    ) from None
             segment.subnets.sort(key=lambda subnet: subnet.version)
             for subnet in segment.subnets:
                 self._give_addresses(segment, subnet)
@@ -272,26 +305,56 @@ class _Resolver:
                 if subnet is not None and all(subnet.version != known.version for known in segment.subnets):
                     segment.subnets.append(subnet)
 
-    def _refuse_overlaps(self) -> None:
-        """Two segments never share addresses, but for LANs behind NATs where the topology says that they may."""
-        placed = [
-            (subnet, segment)
-            for segment in self.segments.values()
-            for subnet in segment.subnets
-            if not (self.topology.overlapping_lans and segment.behind_nat)
-        ]
-        clash = first_overlap(placed)
-        if clash is None:
+    @staticmethod
+    def _refuse_lone_addresses(segment: _Segment) -> None:
+        """An address without a prefix length needs a subnet of its family, and no chosen one is likely to hold it."""
+        for member in segment.members:
+            for address in member.wanted:
+                if all(address.version != subnet.version for subnet in segment.subnets):
+                    raise TopologyError(
+                        f"{member.node.kind.value} {member.node.name!r}: {segment.label} has no "
+                        f"IPv{address.version} subnet that {address} could be in",
+                        where=member.source,
+                        hint=f"say which one, or write {address}/{24 if address.version == 4 else 64}",
+                    )
+
+    @staticmethod
+    def _refuse_small_mtus(segment: _Segment) -> None:
+        if all(subnet.version == 4 for subnet in segment.subnets):
             return
-        (mine, segment), (_, other) = clash
-        if segment.source and other.source and (segment.source.line or 0) < (other.source.line or 0):
-            segment, other = other, segment
-            mine = clash[1][0]
+        for member in segment.members:
+            if min(member.mtu or segment.mtu, segment.mtu) < MIN_MTU_IPV6:
+                raise TopologyError(
+                    f"{member.node.kind.value} {member.node.name!r}: IPv6 needs an mtu of {MIN_MTU_IPV6} or more",
+                    where=member.source,
+                    hint=f"give {segment.label} a larger mtu, or no IPv6 subnet",
+                )
+
+    def _refuse_overlaps(self) -> None:
+        """Two segments never share addresses, but for homes behind NATs where the topology says that they may."""
+        apart = list(
+            views(
+                [Place(segment.name, isinstance(member.node, Router), _has_nat(member)) for member, segment in places]
+                for places in self.members.values()
+            )
+        )
+        for view in apart if self.topology.overlapping_lans else [frozenset(self.segments)]:
+            segments = [segment for segment in self.segments.values() if segment.name in view]
+            clash = first_overlap([(subnet, segment) for segment in segments for subnet in segment.subnets])
+            if clash is not None:
+                raise self._overlap(*clash, apart)
+
+    @staticmethod
+    def _overlap(
+        one: tuple[IPNetwork, _Segment], two: tuple[IPNetwork, _Segment], apart: list[frozenset[str]]
+    ) -> TopologyError:
+        """The later of two is told that it overlaps the earlier."""
+        (_, other), (mine, segment) = sorted((one, two), key=lambda entry: (entry[1].source or _NOWHERE).line or 0)
         at = f" ({other.source})" if other.source else ""
         hint = "give one of them another subnet"
-        if segment.behind_nat and other.behind_nat:
+        if not any({segment.name, other.name} <= view for view in apart):
             hint += ", or say overlapping_lans = true"
-        raise TopologyError(f"{segment.label}: {mine} overlaps {other.label}{at}", where=segment.source, hint=hint)
+        return TopologyError(f"{segment.label}: {mine} overlaps {other.label}{at}", where=segment.source, hint=hint)
 
     def _give_addresses(self, segment: _Segment, subnet: IPNetwork) -> None:
         """Given addresses first; then the rest from the subnet's start, routers' insides before uplinks before hosts."""
@@ -329,10 +392,10 @@ class _Resolver:
                 where=member.source,
                 hint="give an address of that subnet, or none to have one chosen",
             )
-        reserved = (subnet.network_address, subnet.broadcast_address)
-        if subnet.version == 4 and subnet.prefixlen < 31 and interface.ip in reserved:
+        meaning = _reserved(interface.ip, subnet)
+        if meaning is not None:
             raise TopologyError(
-                f"{who}: {interface.ip} is the {'network' if interface.ip == reserved[0] else 'broadcast'} address of {subnet}",
+                f"{who}: {interface.ip} is the {meaning} address of {subnet}",
                 where=member.source,
                 hint="give it another address",
             )
@@ -352,10 +415,9 @@ class _Resolver:
         """A chain of uplinks must end."""
         above: dict[str, list[str]] = {}
         for name, places in self.members.items():
-            node = self.topology.nodes[name]
             for member, segment in places:
-                if isinstance(node, Router) and member.interface == "wan":
-                    above[name] = [m.node.name for m in segment.members if m.gateway and m.node is not node]
+                if _is_uplink(member):
+                    above[name] = [m.node.name for m in segment.members if m.gateway and m.node is not member.node]
         state: dict[str, int] = {}
         for start in above:
             stack: list[tuple[str, Iterator[str]]] = [(start, iter(above[start]))]
@@ -372,12 +434,16 @@ class _Resolver:
                     loop = [*loop[loop.index(up) :], up]
                     raise TopologyError(
                         f"a loop of uplinks: {' -> '.join(loop)}",
-                        where=self.topology.nodes[name].source,
+                        where=self._uplink_source(name),
                         hint="give one of them another uplink",
                     )
                 elif state.get(up) is None:
                     state[up] = 1
                     stack.append((up, iter(above.get(up, ()))))
+
+    def _uplink_source(self, name: str) -> Source | None:
+        node = self.topology.nodes[name]
+        return (isinstance(node, Router) and node.uplink and node.uplink.source) or node.source
 
     # -- the result ----------------------------------------------------------------------------------------------
 
@@ -448,8 +514,21 @@ def mac_of(node: str, interface: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest))
 
 
+def _is_uplink(member: _Member) -> bool:
+    return isinstance(member.node, Router) and member.node.uplink is not None and member.interface == "wan"
+
+
 def _has_nat(member: _Member) -> bool:
-    return isinstance(member.node, Router) and member.interface == "wan" and member.node.nat is not None
+    return _is_uplink(member) and isinstance(member.node, Router) and member.node.nat is not None
+
+
+def _reserved(ip: IPAddress, subnet: IPNetwork) -> str | None:
+    """What an address means to a subnet, where that is not a host."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:  # RFC 3021 and RFC 6164: a cable needs no reserved ones
+        return None
+    if ip == subnet.network_address:
+        return "network" if subnet.version == 4 else "subnet-router anycast"
+    return "broadcast" if subnet.version == 4 and ip == subnet.broadcast_address else None
 
 
 def _usable(subnet: IPNetwork) -> Iterable[IPAddress]:

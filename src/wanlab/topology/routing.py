@@ -15,6 +15,7 @@ from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Route
 
 _DEFAULT: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 _SECOND_CHOICE = 100  # metric step for the default routes of a host's further interfaces
+_IP6_RT_PRIO_USER = 1024  # the metric that the kernel gives an IPv6 route which has none; IPv4's is 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +75,26 @@ class _Router:
                     via = gateway.address(version)
                     if via is not None and attachment.address(version) is not None:
                         defaults[version].append(gateway)
-                        yield Route(_DEFAULT[version], via, attachment.interface, index * _SECOND_CHOICE)
+                        yield Route(_DEFAULT[version], via, attachment.interface, _metric(version, index))
                 break
-        for subnet, (out, hop) in self._reach(node, mine).items():
-            via = hop.address(subnet.version)
-            if subnet in attached or via is None or hop in defaults[subnet.version][:1]:
-                continue
-            yield Route(subnet, via, out.interface)
+        for version in (4, 6):
+            for subnet, (out, hop) in self._reach(node, mine, version).items():
+                via = hop.address(version)
+                if subnet in attached or via is None or hop in defaults[version][:1]:
+                    continue
+                yield Route(subnet, via, out.interface)
 
-    def _reach(self, node: str, mine: list[Attachment]) -> dict[IPNetwork, tuple[Attachment, Attachment]]:
+    def _reach(
+        self, node: str, mine: list[Attachment], version: int
+    ) -> dict[IPNetwork, tuple[Attachment, Attachment]]:
         """For each subnet that can be reached: by which interface, to which neighbour first. Fewest hops win."""
         found: dict[IPNetwork, tuple[Attachment, Attachment]] = {}
         seen_routers = {node}
         seen_segments = {attachment.segment for attachment in mine}
         queue: deque[tuple[str, Attachment, Attachment]] = deque()
         for out in mine:
+            if not self._speaks(out.segment, version):
+                continue
             for hop in self.ways_through[out.segment]:
                 if hop.node not in seen_routers:
                     seen_routers.add(hop.node)
@@ -96,13 +102,24 @@ class _Router:
         while queue:
             router, out, hop = queue.popleft()
             for onward in self.of_node[router]:
-                if onward.segment in seen_segments:
+                if onward.segment in seen_segments or not self._speaks(onward.segment, version):
                     continue
                 seen_segments.add(onward.segment)
                 for subnet in self.subnets[onward.segment]:
-                    found.setdefault(subnet, (out, hop))
+                    if subnet.version == version:
+                        found[subnet] = (out, hop)
                 for next_hop in self.ways_through[onward.segment]:
                     if next_hop.node not in seen_routers:
                         seen_routers.add(next_hop.node)
                         queue.append((next_hop.node, out, hop))
         return found
+
+    def _speaks(self, segment: str, version: int) -> bool:
+        return any(subnet.version == version for subnet in self.subnets[segment])
+
+
+def _metric(version: int, choice: int) -> int:
+    """The metric of a node's first, second, ... default route. 0 leaves it to the kernel."""
+    if choice == 0:
+        return 0
+    return choice * _SECOND_CHOICE + (_IP6_RT_PRIO_USER if version == 6 else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,19 @@ Address = IPAddress | IPInterface
 
 Texts = str | Iterable[str] | None
 """One text, several, or none: most labs have one address an interface, dual-stack ones have two."""
+
+# RFC 6890 and RFC 4291; link-local IPv6 is the kernel's own to give.
+_SPECIAL: tuple[tuple[IPNetwork, str], ...] = (
+    (IPv4Network("0.0.0.0/8"), "this network"),
+    (IPv4Network("127.0.0.0/8"), "the machine itself"),
+    (IPv4Network("224.0.0.0/4"), "multicast"),
+    (IPv4Network("255.255.255.255/32"), "everybody"),
+    (IPv6Network("::/128"), "no address"),
+    (IPv6Network("::1/128"), "the machine itself"),
+    (IPv6Network("::ffff:0:0/96"), "an IPv4 address"),
+    (IPv6Network("fe80::/10"), "one link only"),
+    (IPv6Network("ff00::/8"), "multicast"),
+)
 
 MIN_MTU, MAX_MTU = 68, 65535  # RFC 791's minimum; what veth takes at the most
 
@@ -46,6 +59,8 @@ class Port:
     source: Source | None = None
     cable: bool = False
     """True for a cable of its own to another host or router; False for a place on a switch or on a router's LAN."""
+    order: int = 0
+    """The how-manieth of the topology's links it is: cables are laid in this order."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +80,7 @@ class Declared:
         *,
         name: str | None = None,
         address: Texts = None,
+        peer_name: str | None = None,
         peer_address: Texts = None,
         subnet: Texts = None,
         mtu: int | None = None,
@@ -73,7 +89,8 @@ class Declared:
         """Give this node one more interface, plugged into *to*.
 
         *to* is a switch, a router (its LAN is meant, unless this is a router too: then a cable between the two), or a
-        host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ... on a host. *subnet* and
+        host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ...: first for what is plugged
+        into switches and routers, then for cables, each in the order of these calls. *subnet*, *peer_name* and
         *peer_address* are for cables. Raises TopologyError.
         """
         source = source or _caller()
@@ -83,9 +100,10 @@ class Declared:
         )
         if other is self:
             raise TopologyError(f"{self.kind.value} {self.name!r} cannot be linked to itself", where=source)
-        if not cable and (peer_address or subnet):
+        if not cable and (peer_name or peer_address or subnet):
             raise TopologyError(
-                f"link of {self.name!r} to {other.kind.value} {other.name!r}: 'subnet' and 'peer_address' are for cables",
+                f"link of {self.name!r} to {other.kind.value} {other.name!r}: "
+                "'subnet', 'peer_name' and 'peer_address' are for cables",
                 where=source,
                 hint=f"give the subnet to {other.name!r}",
             )
@@ -95,19 +113,27 @@ class Declared:
                 where=source,
                 hint=f"link {other.name!r} to the switch instead",
             )
-        if name is not None:
-            check_interface_name(name, source)
+        if self.kind is Kind.SWITCH and (name or address or mtu):
+            raise TopologyError(
+                f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address or mtu",
+                where=source,
+                hint="give the mtu to the switch, and addresses to hosts",
+            )
+        for chosen in (name, peer_name):
+            if chosen is not None:
+                check_interface_name(chosen, source)
         self.ports.append(
             Port(
                 other.name,
                 name,
                 parse_addresses(address, source),
                 parse_addresses(peer_address, source),
-                None,
+                peer_name,
                 parse_subnets(subnet, source),
                 check_mtu(mtu, source),
                 source,
                 cable,
+                self.topology._count_link(),
             )
         )
 
@@ -138,8 +164,47 @@ class Router(Declared):
     lan_subnets: tuple[IPNetwork, ...] = ()
     """The LAN's subnets, where only these were given."""
     nat: Nat | None = None
-    firewall: bool = True
+    firewall: bool = False
     kind = Kind.ROUTER
+
+    def plug_in(
+        self,
+        uplink: Declared | str,
+        *,
+        address: Texts = None,
+        nat: str | Nat | None = None,
+        firewall: bool | None = None,
+        mtu: int | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Give a router that was declared without one its uplink: the arguments are those of `Topology.router`.
+
+        For a router that is declared before what it is plugged into. Raises TopologyError.
+        """
+        source = source or _caller()
+        if self.uplink is not None:
+            raise TopologyError(f"router {self.name!r} has an uplink already: {self.uplink.to!r}", where=source)
+        other = self.topology.node(uplink, source)
+        if other is self:
+            raise TopologyError(f"router {self.name!r} is its own uplink", where=source, hint="name another node")
+        if other.kind is Kind.HOST:
+            raise TopologyError(
+                f"router {self.name!r}: its uplink {other.name!r} is a host",
+                where=source,
+                hint="an uplink is a switch or another router",
+            )
+        try:
+            self.nat = nat_named("linux" if nat is None else nat) if not isinstance(nat, Nat) else nat
+        except TopologyError as error:
+            raise TopologyError(f"router {self.name!r}: {error.what}", where=source, hint=error.hint) from None
+        self.firewall = True if firewall is None else firewall
+        self.uplink = Port(
+            other.name,
+            "wan",
+            parse_addresses(address, source),
+            mtu=check_mtu(mtu, source),
+            source=source,
+        )
 
 
 class Topology:
@@ -162,6 +227,9 @@ class Topology:
         self.overlapping_lans = overlapping_lans
         """Whether LANs behind different NATs may use one subnet, as homes in the world do."""
         self.nodes: dict[str, Switch | Host | Router] = {}
+        self._names: dict[str, str] = {}
+        """The nodes' names by their lower case, since hostnames know no case."""
+        self._links = 0
 
     @classmethod
     def load(cls, lab: str | Path) -> Topology:
@@ -201,7 +269,9 @@ class Topology:
         if link is not None:
             host.connect(link, name=interface, address=address, mtu=mtu, source=source)
         elif address or interface or mtu:
-            raise TopologyError(f"host {name!r} has an address and no link", where=source, hint="say what it is linked to")
+            raise TopologyError(
+                f"host {name!r} has an interface and no link", where=source, hint="say what it is linked to"
+            )
         return host
 
     def router(
@@ -222,50 +292,20 @@ class Topology:
         router's address in its own LAN (`10.1.0.254/24`) or just the LAN's subnet (`10.1.0.0/24`; the router then takes
         its first address); left out, a LAN is made when the first host is plugged into the router. *nat* is a name of
         :data:`wanlab.topology.nat.NATS`: "linux" where there is an uplink and nothing is said. *firewall*: drop what
-        comes in by the uplink unasked; True where there is an uplink and nothing is said.
+        comes in by the uplink unasked; True where there is an uplink and nothing is said. *mtu*: of the uplink.
         """
         source = source or _caller()
-        if uplink is None and (nat not in (None, "none") or firewall or address):
+        if uplink is None and (nat not in (None, "none") or firewall or address or mtu):
             raise TopologyError(
                 f"router {name!r} has no uplink, so it has nothing to translate or to guard",
                 where=source,
-                hint="give it an uplink, or leave out nat, firewall and address",
+                hint="give it an uplink, or leave out nat, firewall, address and mtu",
             )
-        try:
-            behaviour = nat_named(nat) if isinstance(nat, str) else nat
-        except TopologyError as error:
-            raise TopologyError(f"router {name!r}: {error.what}", where=source, hint=error.hint) from None
-        if uplink is not None and nat is None:
-            behaviour = nat_named("linux")
-        guarded = firewall if firewall is not None else uplink is not None
         lan_addresses, lan_subnets = _parse_lan(name, lan, source)
-        router = Router(
-            self,
-            name,
-            source,
-            lan_addresses=lan_addresses,
-            lan_subnets=lan_subnets,
-            nat=behaviour,
-            firewall=guarded,
-        )
+        router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets)
         self._add(router)
         if uplink is not None:
-            other = self.node(uplink, source)
-            if other is router:
-                raise TopologyError(f"router {name!r} is its own uplink", where=source)
-            if other.kind is Kind.HOST:
-                raise TopologyError(
-                    f"router {name!r}: its uplink {other.name!r} is a host",
-                    where=source,
-                    hint="an uplink is a switch or another router",
-                )
-            router.uplink = Port(
-                other.name,
-                "wan",
-                parse_addresses(address, source),
-                mtu=check_mtu(mtu, source),
-                source=source,
-            )
+            router.plug_in(uplink, address=address, nat=nat, firewall=firewall, mtu=mtu, source=source)
         return router
 
     def node(self, node: Declared | str, where: Source | None = None) -> Switch | Host | Router:
@@ -293,15 +333,20 @@ class Topology:
 
     def _add(self, node: Switch | Host | Router) -> None:
         check_node_name(node.name, node.source)
-        for known in self.nodes.values():
-            if known.name.lower() == node.name.lower():  # hostnames know no case
-                at = f" ({known.source})" if known.source else ""
-                raise TopologyError(
-                    f"{node.kind.value} {node.name!r}: there is a {known.kind.value} {known.name!r} already{at}",
-                    where=node.source,
-                    hint="every node needs a name of its own",
-                )
+        name = self._names.setdefault(node.name.lower(), node.name)
+        known = self.nodes.get(name)
+        if known is not None:
+            at = f" ({known.source})" if known.source else ""
+            raise TopologyError(
+                f"{node.kind.value} {node.name!r}: there is a {known.kind.value} {known.name!r} already{at}",
+                where=node.source,
+                hint="every node needs a name of its own",
+            )
         self.nodes[node.name] = node
+
+    def _count_link(self) -> int:
+        self._links += 1
+        return self._links
 
 
 def parse_addresses(texts: Texts, where: Source | None) -> tuple[Address, ...]:
@@ -309,11 +354,15 @@ def parse_addresses(texts: Texts, where: Source | None) -> tuple[Address, ...]:
     found: list[Address] = []
     for text in _several(texts):
         try:
-            found.append(ip_interface(text) if "/" in text else ip_address(text))
+            if "%" in text:  # a scope: `fe80::1%eth0`
+                raise ValueError
+            address: Address = ip_interface(text) if "/" in text else ip_address(text)
         except ValueError:
             raise TopologyError(
                 f"{text!r} is no IP address", where=where, hint="write it like 10.1.0.1 or 10.1.0.1/24"
             ) from None
+        _check_range(ip_network(text, strict=False), where)
+        found.append(address)
     return tuple(found)
 
 
@@ -330,7 +379,10 @@ def parse_subnets(texts: Texts, where: Source | None) -> tuple[IPNetwork, ...]:
                 f"two IPv{network.version} subnets on one segment: {text}", where=where, hint="give one for each family"
             )
         if network.num_addresses < 2:
-            raise TopologyError(f"subnet {text} has no room for two interfaces", where=where)
+            raise TopologyError(
+                f"subnet {text} has no room for two interfaces", where=where, hint="write it like 10.1.0.0/24"
+            )
+        _check_range(network, where)
         found.append(network)
     return tuple(found)
 
@@ -340,6 +392,18 @@ def check_mtu(mtu: int | None, where: Source | None) -> int | None:
     if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
         raise TopologyError(f"mtu {mtu} is out of range", where=where, hint=f"use {MIN_MTU} to {MAX_MTU} bytes")
     return mtu
+
+
+def _check_range(network: IPNetwork, where: Source | None) -> None:
+    """Refuse what Linux delivers to itself, to groups or to nobody: no interface of a lab can use it."""
+    for special, meaning in _SPECIAL:
+        if network.version == special.version and network.overlaps(special):
+            raise TopologyError(
+                f"{network if network.num_addresses > 1 else network.network_address} is of no use in a lab: "
+                f"{special} means {meaning}",
+                where=where,
+                hint="take addresses from 10.0.0.0/8 or fd00::/8, or public ones",
+            )
 
 
 def _no_subnet(text: str) -> str:
@@ -357,6 +421,8 @@ def _parse_lan(
     subnets: list[str] = []
     for text in _several(lan):
         try:
+            if "/" not in text:
+                raise ValueError
             interface = ip_interface(text)
         except ValueError:
             raise TopologyError(

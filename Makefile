@@ -1,0 +1,47 @@
+# Every target sets up what it needs first; a second run finds all of it there and loses no time.
+# Settings: PYTHON=/path/to/python3 to choose one, ARGS="..." for what a target hands on.
+
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup check lint format-check types format bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: ## bring up the lab two-lans, prove it, show it, take it down
+	@tools/setup demo
+	@tools/demo
+
+test: ## run the tests (as root: once as root, once as an ordinary user); ARGS="-k nat -n auto" goes to pytest
+	@tools/setup test
+	@tools/test $(ARGS)
+
+setup: ## set up all that working on wanlab needs, and nothing more
+	@tools/setup test
+
+check: lint format-check types ## everything that looks at the code without running it
+
+lint: ## ruff's rules
+	@tools/setup dev
+	$(PY) -m ruff check .
+
+format-check: ## is the code formatted?
+	@tools/setup dev
+	$(PY) -m ruff format --check .
+
+types: ## mypy, strict
+	@tools/setup dev
+	$(PY) -m mypy
+
+format: ## format the code and sort its imports
+	@tools/setup dev
+	$(PY) -m ruff check --select I --fix .
+	$(PY) -m ruff format .
+
+bench: ## measure; ARGS="..." goes to the benchmarks
+	@tools/setup test
+	$(PY) -m benchmarks $(ARGS)
+
+clean: ## remove what these targets made, .venv included
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

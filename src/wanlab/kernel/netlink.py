@@ -1,0 +1,189 @@
+"""Just enough rtnetlink to build networks: messages are pipelined, and their acknowledgements read together.
+
+pyroute2 costs several times what the kernel does for a message (docs/performance.md has the figures), so building is
+done here; include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth}.h define every number.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from ipaddress import ip_address
+
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 20, 24
+_NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
+_NLM_ACK_TLVS = 0x200
+_NLMSG_ERROR = 2
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFF_UP = 0x1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
+
+# An acknowledgement takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
+_MOST_IN_FLIGHT = 100
+
+Refused = Callable[[int, int, str], Exception]
+"""Makes an exception from: which message (as counted from the last flush), errno, the kernel's own words."""
+
+
+class Netlink:
+    """A route socket of the namespace that its maker is in. Requests wait until :meth:`flush`."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._waiting: list[bytes] = []
+        self._number = 0
+
+    def close(self) -> None:
+        """Give the socket back; what was not flushed is not sent."""
+        self._socket.close()
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to flush."""
+        return len(self._waiting) >= _MOST_IN_FLIGHT
+
+    def add_veth(
+        self,
+        a: tuple[str, int, int, str | None, int],
+        b: tuple[str, int, int, str | None, int],
+    ) -> None:
+        """Make a veth pair. Each end: name, ifindex, descriptor of its namespace, MAC or None, MTU."""
+        peer = _attribute(_VETH_INFO_PEER, _ifinfo(b[1]) + _end(b))
+        info = _text(_IFLA_INFO_KIND, "veth") + _attribute(_IFLA_INFO_DATA, peer)
+        self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, _ifinfo(a[1]) + _end(a) + _attribute(_IFLA_LINKINFO, info))
+
+    def add_bridge(self, name: str, index: int, mac: str | None, mtu: int) -> None:
+        """Make a bridge."""
+        info = _attribute(_IFLA_LINKINFO, _text(_IFLA_INFO_KIND, "bridge"))
+        body = _ifinfo(index) + _text(_IFLA_IFNAME, name) + _number(_IFLA_MTU, mtu) + _mac(mac) + info
+        self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, body)
+
+    def enslave(self, index: int, master: int) -> None:
+        """Make an interface a port of a bridge."""
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index) + _number(_IFLA_MASTER, master))
+
+    def set_up(self, index: int) -> None:
+        """Bring an interface up."""
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=True))
+
+    def delete_link(self, index: int) -> None:
+        """Remove an interface; of a veth pair, both ends."""
+        self._add(_RTM_DELLINK, 0, _ifinfo(index))
+
+    def add_address(self, index: int, address: str) -> None:
+        """Give an interface an address with prefix length; IPv6 ones without duplicate address detection."""
+        text, _, length = address.partition("/")
+        ip = ip_address(text)
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        header = struct.pack("=BBBBI", family, int(length), 0, 0, index)
+        body = _attribute(_IFA_LOCAL, ip.packed) + _attribute(_IFA_ADDRESS, ip.packed)
+        if ip.version == 6:
+            body += _number(_IFA_FLAGS, _IFA_F_NODAD)  # as `ip address add ... nodad`: usable at once
+        elif int(length) < 31:
+            wildcard = (1 << (32 - int(length))) - 1
+            body += _attribute(_IFA_BROADCAST, (int(ip) | wildcard).to_bytes(4, "big"))
+        self._add(_RTM_NEWADDR, _NLM_CREATE | _NLM_EXCL, header + body)
+
+    def add_route(self, destination: str, via: str, index: int, metric: int) -> None:
+        """Route to *destination* by the neighbour *via*."""
+        text, _, length = destination.partition("/")
+        ip = ip_address(text)
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        header = struct.pack(
+            "=BBBBBBBBI",
+            family,
+            int(length),
+            0,
+            0,
+            _RT_TABLE_MAIN,
+            _RTPROT_STATIC,
+            _RT_SCOPE_UNIVERSE,
+            _RTN_UNICAST,
+            0,
+        )
+        body = _attribute(_RTA_GATEWAY, ip_address(via).packed) + _number(_RTA_OIF, index)
+        if int(length):
+            body = _attribute(_RTA_DST, ip.packed) + body
+        if metric:
+            body += _number(_RTA_PRIORITY, metric)
+        self._add(_RTM_NEWROUTE, _NLM_CREATE | _NLM_EXCL, header + body)
+
+    def flush(self, refused: Refused) -> None:
+        """Send what waits and read every answer. The first refusal is raised as *refused* makes it."""
+        if not self._waiting:
+            return
+        first = self._number - len(self._waiting)
+        outstanding = len(self._waiting)
+        self._socket.send(b"".join(self._waiting))
+        self._waiting.clear()
+        failure: Exception | None = None
+        while outstanding:
+            data = self._socket.recv(1 << 16)
+            offset = 0
+            while offset < len(data):
+                length, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset)
+                if kind == _NLMSG_ERROR:
+                    outstanding -= 1
+                    number = -struct.unpack_from("=i", data, offset + 16)[0]
+                    if number and failure is None:
+                        words = _words(data[offset:offset + length]) if flags & _NLM_ACK_TLVS else ""
+                        failure = refused(sequence - first, number, words or os.strerror(number))
+                offset += (length + 3) & ~3
+        if failure is not None:
+            raise failure
+
+    def _add(self, kind: int, flags: int, body: bytes) -> None:
+        header = struct.pack("=IHHII", 16 + len(body), kind, _NLM_REQUEST | _NLM_ACK | flags, self._number, 0)
+        self._waiting.append(header + body)  # bodies are made of padded attributes: lengths are multiples of 4
+        self._number += 1
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)
+
+
+def _number(kind: int, value: int) -> bytes:
+    return struct.pack("=HHI", 8, kind, value)
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _mac(mac: str | None) -> bytes:
+    return _attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+
+
+def _ifinfo(index: int, *, up: bool = False) -> bytes:
+    flags = _IFF_UP if up else 0
+    return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, flags)
+
+
+def _end(end: tuple[str, int, int, str | None, int]) -> bytes:
+    name, _, namespace, mac, mtu = end
+    return _text(_IFLA_IFNAME, name) + _number(_IFLA_NET_NS_FD, namespace) + _number(_IFLA_MTU, mtu) + _mac(mac)
+
+
+def _words(message: bytes) -> str:
+    """The kernel's sentence in an error message's extended acknowledgement."""
+    offset = 16 + 4 + 16  # nlmsghdr, errno, and the header of the message that failed (NETLINK_CAP_ACK: no more of it)
+    while offset + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if kind == _NLMSGERR_ATTR_MSG:
+            return message[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
+        offset += max(4, (length + 3) & ~3)
+    return ""

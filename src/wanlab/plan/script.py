@@ -1,0 +1,135 @@
+"""A plan as the `ip`, `nft` and `sysctl` commands that a person would type, one for each step.
+
+Names of interfaces follow `dev` or `name` everywhere: iproute2 would read a port called `up`, or just `a`, as its own word.
+"""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from wanlab.plan.steps import (
+    AddAddress,
+    AddBridge,
+    AddCable,
+    AddNamespace,
+    AddRoute,
+    Enslave,
+    LoadRuleset,
+    Plan,
+    SetSysctl,
+    SetUp,
+    Step,
+)
+from wanlab.topology.network import DEFAULT_MTU
+
+_WIDTH = 100
+
+_HEADER = """\
+#!/bin/bash
+# The lab {lab!r}, by hand. Run it as root, or without root in namespaces of your own, where it also finds
+# a /run and an /etc that it may write to (`wanlab shell` is one such place).
+set -e # stop at the first command that fails
+"""
+
+_NAMES = "Names: `ip netns exec` puts the files in /etc/netns/NODE over those in /etc"
+
+_USE = """\
+# The lab is up. Run anything in a node of it:
+#   ip netns exec {node} COMMAND
+#
+# To take it all down; with a namespace go its interfaces, routes and rules:
+"""
+
+
+def write_script(plan: Plan) -> str:
+    """The bash script that builds what *plan* builds. The same plan always gives the same text."""
+    nodes = [step.node for step in plan.steps if isinstance(step, AddNamespace)]
+    paragraphs = [_HEADER.format(lab=plan.lab)]
+    paragraphs += [_paragraph(stage.title, map(_command, stage.steps)) for stage in plan.stages if stage.steps]
+    if nodes:
+        paragraphs += [_names(nodes, plan.hosts), _end(nodes)]
+    return "\n".join(paragraphs)
+
+
+def _paragraph(title: str, commands: Iterable[str]) -> str:
+    comment = textwrap.wrap(title, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return "\n".join([*comment, *commands]) + "\n"
+
+
+def _command(step: Step) -> str:
+    match step:
+        case AddNamespace(node):
+            return _line("ip", "netns", "add", node)
+        case SetSysctl(node, key, value):
+            return _line("ip", "netns", "exec", node, "sysctl", "-qw", f"{key}={value}")
+        case AddCable(a, b):
+            near = ("name", a.interface, *_looks(a.mac, a.mtu), "netns", a.node)
+            far = ("name", b.interface, *_looks(b.mac, b.mtu), "netns", b.node)
+            return _line("ip", "link", "add", *near, "type", "veth", "peer", *far)
+        case AddBridge(node, interface, mac, mtu):
+            return _ip(node, "link", "add", "name", interface, *_looks(mac, mtu), "type", "bridge")
+        case Enslave(node, interface, bridge):
+            return _ip(node, "link", "set", "dev", interface, "master", bridge)
+        case AddAddress(node, interface, address):
+            return _ip(node, "address", "add", address, *_manner(address), "dev", interface)
+        case SetUp(node, interface):
+            return _ip(node, "link", "set", "dev", interface, "up")
+        case AddRoute(node, destination, via, interface, metric):
+            family = ("-6",) if ":" in destination else ()
+            rank = ("metric", str(metric)) if metric else ()
+            to = "default" if destination.endswith("/0") else destination
+            return _ip(node, *family, "route", "add", to, "via", via, "dev", interface, *rank)
+        case LoadRuleset(node, text):
+            return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
+
+
+def _looks(mac: str | None, mtu: int) -> Iterator[str]:
+    """What is said about a new interface, where it is not as Linux would make it."""
+    if mac is not None:
+        yield from ("address", mac)
+    if mtu != DEFAULT_MTU:
+        yield from ("mtu", str(mtu))
+
+
+def _manner(address: str) -> tuple[str, ...]:
+    if ":" in address:
+        return ("nodad",)  # no second of waiting for a duplicate that cannot be
+    # RFC 3021: a /31 has no broadcast address, and neither has a /32.
+    return ("brd", "+") if int(address.partition("/")[2]) < 31 else ()
+
+
+def _names(nodes: Sequence[str], hosts: str) -> str:
+    write = 'mkdir -p "/etc/netns/$node"\ncat > "/etc/netns/$node/hosts"' + _here_document(hosts)
+    return _paragraph(_NAMES, [f"for node in {_several(nodes, '  ')}; do", write, "done"])
+
+
+def _end(nodes: Sequence[str]) -> str:
+    commands = [
+        f"for node in {_several(nodes, '    ')}; do",
+        '  ip netns del "$node"; rm -r "/etc/netns/$node"',
+        "done",
+    ]
+    return _USE.format(node=nodes[-1]) + textwrap.indent("\n".join(commands) + "\n", "#   ")
+
+
+def _several(names: Sequence[str], indent: str) -> str:
+    # No break inside a name: hostnames may hold hyphens.
+    lines = textwrap.wrap(" ".join(map(shlex.quote, names)), _WIDTH - 20, break_on_hyphens=False, break_long_words=False)
+    return f" \\\n{indent}".join(lines)
+
+
+def _here_document(text: str) -> str:
+    end = "EOF"
+    while end in text.splitlines():
+        end += "F"
+    return f" <<'{end}'\n{text if text.endswith(chr(10)) else text + chr(10)}{end}"
+
+
+def _ip(node: str, *words: str) -> str:
+    return _line("ip", "-n", node, *words)
+
+
+def _line(*words: str) -> str:
+    return shlex.join(words)

@@ -1,0 +1,1 @@
+"""A lab that is up: the process that holds it, and the clients that talk to it."""

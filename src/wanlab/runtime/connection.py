@@ -1,0 +1,152 @@
+"""A client's side of a lab: finding it, asking it, having a new one forged."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
+from wanlab.runtime.directory import labs, runtime_directory
+from wanlab.runtime.protocol import Frames, Message, raise_if_error, receive, send
+
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+
+# -I -S: nothing of the caller's environment or site-packages is wanted, and it starts in half the time.
+_FORGE = [
+    sys.executable,
+    "-IS",
+    "-c",
+    f"import sys; sys.path.append({_PACKAGE_ROOT!r}); from wanlab.runtime.forge import main; main()",
+]
+
+
+class Connection:
+    """One request and its answers. Closing it takes the request back."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._frames = Frames()
+
+    def ask(self, message: Message, descriptors: list[int] | None = None) -> tuple[Message, list[int]]:
+        """Send and wait for the answer. Raises what the other side raised, or LabEnded."""
+        try:
+            send(self._socket, message, descriptors)
+        except ConnectionError:
+            raise LabEnded("the lab ended") from None
+        return self.hear()
+
+    def hear(self) -> tuple[Message, list[int]]:
+        """Wait for the next message. Raises what the other side raised, LabEnded, or TimeoutError."""
+        message, descriptors = receive(self._socket, self._frames)
+        return raise_if_error(message), descriptors
+
+    def tell(self, message: Message) -> None:
+        """Send, and wait for nothing; a side that has gone does not matter."""
+        with contextlib.suppress(OSError):
+            send(self._socket, message)
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long `hear` waits."""
+        self._socket.settimeout(seconds)
+
+    def wait_for_end(self) -> None:
+        """Wait until the other side has closed it."""
+        self._socket.settimeout(None)
+        with contextlib.suppress(LabEnded, ConnectionError):
+            while True:
+                receive(self._socket, self._frames)
+
+    def hang_up(self) -> None:
+        """Say that nothing more will be asked; answers can still be read."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
+        self._frames.close()
+
+
+def connect(directory: Path, name: str) -> Connection:
+    """A new connection to the lab *name*. Raises NoSuchLab."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(directory / name / "socket"))
+    except OSError:
+        connection.close()
+        raise NoSuchLab(f"no lab {name!r} is up", hint=did_you_mean(name, labs(directory))) from None
+    return Connection(connection)
+
+
+def only_lab(directory: Path | None = None) -> str:
+    """The name of the one lab that is up. Raises NoSuchLab where there is none, or more than one."""
+    names = labs(directory or runtime_directory())
+    if not names:
+        raise NoSuchLab("no lab is up", hint="bring one up: wanlab up two-lans")
+    if len(names) > 1:
+        raise NoSuchLab(f"{len(names)} labs are up: {', '.join(names)}", hint="say which: --lab NAME")
+    return names[0]
+
+
+def wait_until_cleared(directory: Path, name: str, seconds: float = 10.0) -> bool:
+    """Wait until nothing is left of a lab that is ending. False where that takes longer than *seconds*."""
+    deadline = time.monotonic() + seconds
+    while (directory / name).exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+class _Forge:
+    """The forge of this process, started when first needed, and anew in a forked child."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def order(self) -> Connection:
+        """Have a guardian forked; the connection to it owns the lab that it will make."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for attempt in (1, 2):
+                try:
+                    with self._lock:
+                        send(self._running(), {}, [theirs.fileno()])
+                    break
+                except ConnectionError:  # somebody killed it: labs that are up do not need it, new ones do
+                    self.stop()
+                    if attempt == 2:
+                        ours.close()
+                        raise LabEnded("the process that makes labs keeps dying") from None
+        return Connection(ours)
+
+    def _running(self) -> socket.socket:
+        if self._socket is None or self._owner != os.getpid():
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(_FORGE, stdin=theirs, stdout=subprocess.DEVNULL, cwd="/")
+            self._socket, self._owner = ours, os.getpid()
+        return self._socket
+
+    def stop(self) -> None:
+        """End the forge, if it is ours. Labs that are up do not notice."""
+        with self._lock:
+            if self._socket is not None and self._owner == os.getpid():
+                self._socket.close()
+                if self._process is not None:
+                    self._process.wait()
+            self._socket = self._process = None
+
+
+forge = _Forge()
+atexit.register(forge.stop)

@@ -1,0 +1,275 @@
+"""The holder: the first process of a lab's namespaces. It builds the lab, answers its clients, and *is* the lab.
+
+When it ends, however it ends, the kernel ends every process of its PID namespace and frees every interface.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wanlab.errors import CommandNotFound, KernelError, NoSuchNode, WanlabError, did_you_mean
+from wanlab.kernel import nftables
+from wanlab.kernel.execute import Executor, Namespaces
+from wanlab.kernel.syscalls import set_process_name
+from wanlab.plan.steps import AddNamespace, LoadRuleset, decode
+from wanlab.runtime.children import CannotStart, Command, Nursery
+from wanlab.runtime.protocol import Frames, Message, error_message, receive_some, send
+from wanlab.runtime.world import World
+
+_PATIENCE = 5.0  # seconds that a client may take to read an answer
+
+
+class _Client:
+    """A connection: one request, and whatever was started for it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.frames = Frames()
+        self.child: int | None = None
+        """The PID of the program that runs for this connection."""
+
+    def answer(self, message: Message, descriptors: list[int] | None = None) -> None:
+        """Send an answer; a client that has gone does not matter."""
+        with contextlib.suppress(OSError):
+            send(self.connection, message, descriptors)
+
+
+class Holder:
+    """Builds a lab from a message of its owner, then serves."""
+
+    def __init__(self, owner: socket.socket, listener: socket.socket, inside: Path, pid_outside: int) -> None:
+        self._owner: _Client | None = _Client(owner)
+        self._listener = listener
+        self._inside = inside
+        self._pid_outside = pid_outside
+        self._started = time.time()
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[int, _Client] = {}
+        self._lab: Message = {}
+        self._nodes: list[str] = []
+        self._verbs: dict[str, Callable[[_Client, Message, list[int]], None]] = {
+            "info": self._info,
+            "socket": self._socket,
+            "spawn": self._spawn,
+            "signal": self._signal,
+            "detach": self._detach,
+            "down": self._down,
+        }
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def build(self, lab: Message) -> None:
+        """Build the lab that the owner's message describes. Raises WanlabError; then nothing must be served."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._lab = lab
+        steps = decode(lab["steps"])
+        if any(isinstance(step, LoadRuleset) for step in steps):
+            nftables.require()  # before anything is made
+        try:
+            world = World(self._inside, lab["hosts"], lab["name"])
+        except OSError as error:
+            raise KernelError(f"making the lab's mounts: {error.strerror}", errno=error.errno or 0) from None
+        self._namespaces = Namespaces(world.handles)
+        self._nursery = Nursery(world, self._namespaces, (soft, hard))
+        self._nodes = [step.node for step in steps if isinstance(step, AddNamespace)]
+        Executor(self._namespaces).execute(steps, self._progress(len(steps)))
+
+    def _progress(self, total: int) -> Callable[[int], None]:
+        def tell(done: int) -> None:
+            if self._owner is not None:
+                self._owner.answer({"progress": done, "of": total})
+
+        return tell
+
+    # -- serving -------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer requests until the lab is to end."""
+        wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.register(wake, selectors.EVENT_READ, None)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
+        if self._owner is not None:
+            self._watch(self._owner)
+            self._owner.answer({"up": True, "pid": self._pid_outside})
+        self._reap()  # whatever ended before the handler was there
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake, 4096)
+                    self._reap()
+                elif key.data is self._listener:
+                    self._accept()
+                else:
+                    self._hear(key.data)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        uid = int.from_bytes(credentials[4:8], "little")
+        if uid != os.geteuid():  # ours is 0 inside; whoever is not us maps to something else
+            connection.close()
+            return
+        self._watch(_Client(connection))
+
+    def _watch(self, client: _Client) -> None:
+        client.connection.settimeout(_PATIENCE)
+        self._selector.register(client.connection, selectors.EVENT_READ, client)
+
+    def _hear(self, client: _Client) -> None:
+        try:
+            alive = receive_some(client.connection, client.frames)
+            found = client.frames.next()
+        except (OSError, ValueError):
+            alive, found = False, None
+        while found is not None:
+            self._obey(client, *found)
+            found = client.frames.next()
+        if not alive:
+            self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        """A client has gone: so does what ran for it, and with the owner the lab."""
+        if client is self._owner:
+            self._end()
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(client.connection)
+        client.connection.close()
+        client.frames.close()
+        if client.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(client.child, signal.SIGKILL)
+
+    def _obey(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        try:
+            verb = self._verbs.get(message.get("verb", ""))
+            if verb is None:
+                raise KernelError(f"this lab does not know the request {message.get('verb')!r}")
+            verb(client, message, descriptors)
+        except (WanlabError, OSError, KeyError, TypeError, ValueError) as error:
+            client.answer(error_message(error))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _end(self) -> None:
+        os._exit(0)  # the kernel does the rest
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def _info(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        client.answer(
+            {
+                "name": self._lab["name"],
+                "document": self._lab["document"],
+                "pid": self._pid_outside,
+                "started": self._started,
+                "nodes": self._nodes,
+                "programs": len(self._children),
+            }
+        )
+
+    def _socket(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        node = self._known(message["node"])
+        self._namespaces.enter(node)
+        try:
+            with socket.socket(message["family"], message["type"], message["protocol"]) as made:
+                client.answer({}, [made.fileno()])
+        finally:
+            self._namespaces.enter(None)
+
+    def _spawn(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        node = None if message["node"] is None else self._known(message["node"])
+        command = Command(
+            node,
+            message["argv"],
+            message["environment"],
+            message["directory"],
+            message["terminal"],
+        )
+        try:
+            child = self._nursery.start(command, descriptors)
+        except CannotStart as error:
+            raise self._explain(error, command) from None
+        client.child = child
+        self._children[child] = client
+        handle = os.pidfd_open(child)
+        try:
+            client.answer({"started": True}, [handle])
+        finally:
+            os.close(handle)
+        self._reap()
+
+    @staticmethod
+    def _explain(error: CannotStart, command: Command) -> WanlabError:
+        if error.stage == "directory":
+            what = f"{command.directory}: {os.strerror(error.errno)}"
+        elif error.stage == "program":
+            missing = error.errno == errno.ENOENT
+            what = f"{command.argv[0]}: {'command not found' if missing else os.strerror(error.errno)}"
+        else:
+            return KernelError(f"entering node {command.node!r}: {os.strerror(error.errno)}", errno=error.errno)
+        return CommandNotFound(what, errno=error.errno)
+
+    def _signal(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        """Signal the program of *this* connection: a PID could have been given to another one meanwhile."""
+        if client.child is not None:
+            deliver = os.killpg if message.get("group") else os.kill
+            with contextlib.suppress(ProcessLookupError):
+                deliver(client.child, int(message["signal"]))
+
+    def _detach(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        """The owner lets go: the lab stays up without it."""
+        if client is self._owner:
+            self._owner = None
+        client.answer({})
+
+    def _down(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        client.answer({})
+        self._end()
+
+    def _known(self, node: str) -> str:
+        if node not in self._nodes:
+            raise NoSuchNode(f"no node {node!r} in lab {self._lab['name']!r}", hint=did_you_mean(node, self._nodes))
+        return node
+
+    def _reap(self) -> None:
+        """Collect what has ended: our children, and orphans of theirs (we are their init)."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            client = self._children.pop(pid, None)
+            if client is not None:
+                client.child = None
+                client.answer({"exit": os.waitstatus_to_exitcode(status)})
+
+
+def run(owner: socket.socket, listener: socket.socket, inside: Path, pid_outside: int, lab: Message) -> None:
+    """Hold a lab: build it, tell the owner, serve. Ends with the process."""
+    set_process_name("wanlab-holder")
+    holder = Holder(owner, listener, inside, pid_outside)
+    try:
+        holder.build(lab)
+    except WanlabError as error:
+        with contextlib.suppress(OSError):
+            send(owner, error_message(error))
+        return
+    holder.serve()

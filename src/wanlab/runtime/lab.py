@@ -1,0 +1,336 @@
+"""`Lab`: a topology that is up, and its nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wanlab.errors import KernelError, LabExists, UsageError
+from wanlab.plan.compile import compile_network
+from wanlab.plan.steps import encode
+from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
+from wanlab.runtime.directory import check_lab_name, runtime_directory
+from wanlab.runtime.process import Arguments, Output, Process, Stream
+from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node, Route
+from wanlab.topology.topology import Topology
+
+if TYPE_CHECKING:
+    from wanlab.measure.verify import Report
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many steps are done, on large labs."""
+
+_numbers = itertools.count(1)
+
+
+class Lab:
+    """A lab. As a context manager it is up inside the `with` and gone after it::
+
+        with Lab("two-lans") as lab:
+            lab["alice"].run(["ping", "-c1", "172.16.0.100"], check=True)
+
+    *lab* is a catalogue name, a file, or a :class:`Topology`. Whatever ends the program ends the lab too, SIGKILL
+    included. *name* is what `wanlab ls` shows; chosen if left out, so that labs never clash. Its methods may be called
+    from any thread; `async with` works as well.
+    """
+
+    def __init__(self, lab: str | Path | Topology, *, name: str | None = None) -> None:
+        self.topology = lab if isinstance(lab, Topology) else Topology.load(lab)
+        self.network = self.topology.resolve()
+        if name is not None:
+            check_lab_name(name)
+        self._name = name
+        self._directory: Path | None = None
+        self._owner: Connection | None = None
+        self._nodes: dict[str, LabNode] = {}
+        self._processes: list[Process] = []
+        self.pid = 0
+        """The PID of the process that holds the lab, while it is up."""
+
+    @classmethod
+    def attach(cls, name: str | None = None) -> Lab:
+        """The lab of that name that is up already, or the only one. Closing it leaves the lab up. Raises NoSuchLab."""
+        from wanlab.topology.document import from_document
+
+        directory = runtime_directory()
+        name = name or only_lab(directory)
+        connection = connect(directory, name)
+        try:
+            info, _ = connection.ask({"verb": "info"})
+        finally:
+            connection.close()
+        lab = cls(from_document(info["document"]), name=name)
+        lab._directory = directory
+        lab.pid = info["pid"]
+        return lab
+
+    @property
+    def name(self) -> str:
+        """What `wanlab ls` calls it."""
+        return self._name or self.network.name
+
+    # -- up and down ---------------------------------------------------------------------------------------------
+
+    def up(self, *, detach: bool = False, progress: Progress | None = None) -> Lab:
+        """Build the lab. With *detach* it stays up after this program, until `down`.
+
+        Raises LabExists, MachineError, KernelError; then nothing is left of it.
+        """
+        if self._directory is not None:
+            raise UsageError(f"lab {self.name!r} is up already")
+        directory = runtime_directory()
+        plan = compile_network(self.network)
+        order = {
+            "directory": str(directory),
+            "document": self.topology.to_document(),
+            "hosts": plan.hosts,
+            "steps": encode(plan.steps),
+        }
+        while True:
+            # A name of our own choice is never an obstacle: another process may have chosen the same one.
+            name = self._name or f"{self.network.name}.{os.getpid()}-{next(_numbers)}"
+            owner = forge.order()
+            try:
+                self._build(owner, {**order, "name": name}, progress)
+                break
+            except LabExists:
+                owner.close()
+                if self._name:
+                    raise
+            except BaseException:
+                owner.close()
+                raise
+        self._name = name
+        self._directory = directory
+        self._owner = owner
+        if detach:
+            owner.ask({"verb": "detach"})
+            owner.close()
+            self._owner = None
+        return self
+
+    def _build(self, owner: Connection, order: Mapping[str, Any], progress: Progress | None) -> None:
+        message, _ = owner.ask(dict(order))
+        while "up" not in message:
+            if progress is not None:
+                progress(message["progress"], message["of"])
+            message, _ = owner.hear()
+        self.pid = message["pid"]
+
+    def down(self) -> None:
+        """Take the lab down; returns when its processes, namespaces and socket are gone."""
+        if self._directory is None:
+            return
+        directory, self._directory = self._directory, None
+        if self._owner is not None:
+            self._owner.hang_up()
+            self._owner.wait_for_end()
+            self._owner.close()
+            self._owner = None
+        else:
+            connection = connect(directory, self.name)
+            connection.ask({"verb": "down"})
+            connection.close()
+            if not wait_until_cleared(directory, self.name):
+                raise KernelError(f"lab {self.name!r} does not end")
+        for process in self._processes:
+            process.wait()
+        self._processes.clear()
+
+    def __enter__(self) -> Lab:
+        return self.up()
+
+    def __exit__(self, *exception: object) -> None:
+        self.down()
+
+    async def __aenter__(self) -> Lab:
+        return await asyncio.to_thread(self.up)
+
+    async def __aexit__(self, *exception: object) -> None:
+        await asyncio.to_thread(self.down)
+
+    # -- what is in it -------------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> tuple[LabNode, ...]:
+        """All nodes: switches, routers, hosts."""
+        return tuple(self[node.name] for node in self.network)
+
+    def __getitem__(self, name: str) -> LabNode:
+        """The node called *name*. Raises NoSuchNode (a KeyError)."""
+        node = self._nodes.get(name)
+        if node is None:
+            node = self._nodes.setdefault(name, LabNode(self, self.network[name]))
+        return node
+
+    def __iter__(self) -> Iterator[LabNode]:
+        return iter(self.nodes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.network.nodes
+
+    def verify(self) -> Report:
+        """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""
+        from wanlab.measure.verify import verify
+
+        return verify(self)
+
+    def shell(self, args: Arguments, **options: Any) -> Process:
+        """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
+        return Process(self._connect(), None, args, **options)
+
+    def _connect(self) -> Connection:
+        if self._directory is None:
+            raise UsageError(f"lab {self.network.name!r} is not up", hint="use it inside `with Lab(...) as lab:`")
+        return connect(self._directory, self.name)
+
+    def _keep(self, process: Process) -> None:
+        """Hold on to a process, since what nobody holds on to is closed, and closing ends it."""
+        self._processes = [known for known in self._processes if known.returncode is None]
+        self._processes.append(process)
+
+
+class LabNode:
+    """A node of a lab that is up: what it is, and what can be done in it."""
+
+    def __init__(self, lab: Lab, node: Node) -> None:
+        self._lab = lab
+        self._node = node
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.value} {self.name!r} of lab {self._lab.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._node.name
+
+    @property
+    def kind(self) -> Kind:
+        """Host, router or switch."""
+        return self._node.kind
+
+    @property
+    def address(self) -> IPAddress:
+        """The address its name stands for: a router's on its uplink, else that of the first interface that has one."""
+        return self._node.address
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """All interfaces but `lo`."""
+        return self._node.interfaces
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Its routes, but those that its addresses bring."""
+        return self._node.routes
+
+    @property
+    def wan(self) -> Interface:
+        """A router's interface to its uplink. Raises LookupError where there is none."""
+        return self._node.interface(self._node.uplink or "wan")
+
+    @property
+    def lan(self) -> Interface:
+        """A router's interface to its own LAN. Raises LookupError where there is none."""
+        return self._node.interface("lan")
+
+    def interface(self, name: str) -> Interface:
+        """The interface called *name*. Raises LookupError where there is none."""
+        return self._node.interface(name)
+
+    def socket(
+        self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
+    ) -> socket.socket:
+        """An ordinary socket that lives in this node: bind, connect and use it from here, also with asyncio.
+
+        Raw and packet sockets too. Raises NoSuchLab or LabEnded where the lab has gone, OSError as `socket.socket`.
+        """
+        connection = self._lab._connect()
+        try:
+            _, descriptors = connection.ask(
+                {"verb": "socket", "node": self.name, "family": int(family), "type": int(type), "protocol": proto}
+            )
+        finally:
+            connection.close()
+        return socket.socket(fileno=descriptors[0])
+
+    def popen(
+        self,
+        args: Arguments,
+        *,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        text: bool = False,
+        encoding: str | None = None,
+        errors: str | None = None,
+        terminal: bool = False,
+    ) -> Process:
+        """Start a program in this node, as `subprocess.Popen` would here; it ends with this program or the lab.
+
+        *terminal*: its stdin is a terminal, which becomes its controlling one. Raises CommandNotFound (an OSError).
+        """
+        process = Process(
+            self._lab._connect(),
+            self.name,
+            args,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            cwd=cwd,
+            text=text,
+            encoding=encoding,
+            errors=errors,
+            terminal=terminal,
+        )
+        self._lab._keep(process)
+        return process
+
+    def run(
+        self,
+        args: Arguments,
+        *,
+        input: Output = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a program in this node to its end, as `subprocess.run` would here; *options* are those of `popen`.
+
+        Raises subprocess.TimeoutExpired (the program is killed first), subprocess.CalledProcessError with *check*,
+        CommandNotFound.
+        """
+        if input is not None:
+            stdin = subprocess.PIPE
+        if capture_output:
+            stdout = stderr = subprocess.PIPE
+        process = self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+        try:
+            output, problems = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        code = process.wait()
+        if check and code:
+            raise subprocess.CalledProcessError(code, process.args, output, problems)
+        return subprocess.CompletedProcess(process.args, code, output, problems)
+
+    async def run_async(self, args: Arguments, **options: Any) -> subprocess.CompletedProcess[Any]:
+        """`run`, without holding up the event loop."""
+        return await asyncio.to_thread(functools.partial(self.run, args, **options))

@@ -1,0 +1,69 @@
+"""Which segments may share a subnet: those that no node ever has to tell apart.
+
+A realm (RFC 2663's word) is what routers join without translating. A NAT leads from the realm inside it to the one
+outside, so a node sees its own realm and those above it, never a neighbour's home: two homes may both be
+192.168.1.0/24, a home and the network above it may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node's interface on a segment. `forwards`: a router's; `nat`: the outside of a router that translates."""
+
+    segment: str
+    forwards: bool
+    nat: bool
+
+
+def views(nodes: Iterable[Sequence[Place]]) -> Iterator[frozenset[str]]:
+    """The sets of segments within which every subnet must be unique, one for each distinct view of a node."""
+    places = [list(node) for node in nodes]
+    realm_of = _join(places)
+    above: dict[str, set[str]] = {}
+    for node in places:
+        inside = {realm_of[place.segment] for place in node if place.forwards and not place.nat}
+        outside = {realm_of[place.segment] for place in node if place.nat}
+        for realm in inside:
+            above.setdefault(realm, set()).update(outside - {realm})
+    members: dict[str, set[str]] = {}
+    for segment, realm in realm_of.items():
+        members.setdefault(realm, set()).add(segment)
+    seen: set[frozenset[str]] = set()
+    for node in places:
+        realms = frozenset(realm_of[place.segment] for place in node)
+        if realms not in seen:
+            seen.add(realms)
+            yield frozenset(segment for realm in _upwards(realms, above) for segment in members[realm])
+
+
+def _join(places: list[list[Place]]) -> dict[str, str]:
+    """For each segment the name of its realm (one of its segments)."""
+    parent = {place.segment: place.segment for node in places for place in node}
+
+    def root(segment: str) -> str:
+        while parent[segment] != segment:
+            parent[segment] = parent[parent[segment]]
+            segment = parent[segment]
+        return segment
+
+    for node in places:
+        joined = [place.segment for place in node if place.forwards and not place.nat]
+        for segment in joined[1:]:
+            parent[root(segment)] = root(joined[0])
+    return {segment: root(segment) for segment in parent}
+
+
+def _upwards(realms: Iterable[str], above: Mapping[str, set[str]]) -> set[str]:
+    found = set(realms)
+    queue = list(found)
+    while queue:
+        for realm in above.get(queue.pop(), ()):
+            if realm not in found:
+                found.add(realm)
+                queue.append(realm)
+    return found
