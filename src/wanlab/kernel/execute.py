@@ -1,7 +1,7 @@
 """Takes the steps of a plan: the only thing in wanlab that builds networks.
 
-Runs in a process with one thread that may change its network namespace at will (the holder). Consecutive steps of one node
-are taken in one visit to its namespace, and their netlink messages travel together.
+Runs in a process with one thread that may change its network namespace at will (the holder). Consecutive steps of one
+node are taken in one visit to its namespace, and their netlink messages travel together.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ _LO = 1  # the index of `lo` in every namespace
 class Namespaces:
     """The network namespaces of a lab, each held by a bind mount `<directory>/<node>`: no descriptor, no process."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    directory: Path
+    """Set before the first one is made."""
+
+    def __init__(self) -> None:
         unshare(CLONE_NEWNET)  # a namespace of the lab's own, with no cable, for what runs in no node
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._here: str | None = None
@@ -203,7 +205,9 @@ def _write_sysctl(key: str, value: str) -> None:
 
 
 def _refusal(step: Step, number: int, words: str) -> KernelError:
-    return KernelError(f"{_describe(step)}: {words}", errno=number, hint="`wanlab doctor` tells what this machine can do")
+    return KernelError(
+        f"{_describe(step)}: {words}", errno=number, hint="`wanlab doctor` tells what this machine can do"
+    )
 
 
 def _describe(step: Step) -> str:

@@ -1,7 +1,7 @@
 """Just enough rtnetlink to build networks: messages are pipelined, and their acknowledgements read together.
 
 pyroute2 costs several times what the kernel does for a message (docs/performance.md has the figures), so building is
-done here; include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth}.h define every number.
+done here; include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth,pkt_sched}.h define every number.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 20, 24
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWQDISC = 16, 17, 20, 24, 36
 _NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
 _NLMSG_ERROR = 2
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 5, 10, 18,
+28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFF_UP = 0x1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6 _TCA_KIND, _TCA_OPTIONS, _TC_H_ROOT
+= 1, 2, 0xFFFFFFFF _RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
 
 # An acknowledgement takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
 _MOST_IN_FLIGHT = 100
@@ -62,15 +63,29 @@ class Netlink:
         b: tuple[str, int, int, str | None, int],
     ) -> None:
         """Make a veth pair. Each end: name, ifindex, descriptor of its namespace, MAC or None, MTU."""
-        peer = _attribute(_VETH_INFO_PEER, _ifinfo(b[1]) + _end(b))
-        info = _text(_IFLA_INFO_KIND, "veth") + _attribute(_IFLA_INFO_DATA, peer)
-        self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, _ifinfo(a[1]) + _end(a) + _attribute(_IFLA_LINKINFO, info))
+        peer = attribute(_VETH_INFO_PEER, _ifinfo(b[1]) + _end(b))
+        info = _text(_IFLA_INFO_KIND, "veth") + attribute(_IFLA_INFO_DATA, peer)
+        self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, _ifinfo(a[1]) + _end(a) + attribute(_IFLA_LINKINFO, info))
 
     def add_bridge(self, name: str, index: int, mac: str | None, mtu: int) -> None:
         """Make a bridge."""
-        info = _attribute(_IFLA_LINKINFO, _text(_IFLA_INFO_KIND, "bridge"))
+        info = attribute(_IFLA_LINKINFO, _text(_IFLA_INFO_KIND, "bridge"))
         body = _ifinfo(index) + _text(_IFLA_IFNAME, name) + _number(_IFLA_MTU, mtu) + _mac(mac) + info
         self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, body)
+
+    def add_link(self, kind: str, name: str, index: int, data: bytes = b"", lower: int | None = None) -> None:
+        """Make an interface of any other kind: *data* is the attributes of that kind, *lower* the interface it rides on."""
+        info = _text(_IFLA_INFO_KIND, kind) + attribute(_IFLA_INFO_DATA, data)
+        body = _ifinfo(index) + _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, info)
+        if lower is not None:
+            body += _number(_IFLA_LINK, lower)
+        self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, body)
+
+    def add_qdisc(self, index: int, kind: str, options: bytes) -> None:
+        """Make *kind* the root queue of an interface; *options* as pkt_sched.h lays them out for that kind."""
+        header = struct.pack("=BBHiIII", socket.AF_UNSPEC, 0, 0, index, 0, _TC_H_ROOT, 0)
+        body = _text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
+        self._add(_RTM_NEWQDISC, _NLM_CREATE | _NLM_EXCL, header + body)
 
     def enslave(self, index: int, master: int) -> None:
         """Make an interface a port of a bridge."""
@@ -90,12 +105,12 @@ class Netlink:
         ip = ip_address(text)
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         header = struct.pack("=BBBBI", family, int(length), 0, 0, index)
-        body = _attribute(_IFA_LOCAL, ip.packed) + _attribute(_IFA_ADDRESS, ip.packed)
+        body = attribute(_IFA_LOCAL, ip.packed) + attribute(_IFA_ADDRESS, ip.packed)
         if ip.version == 6:
             body += _number(_IFA_FLAGS, _IFA_F_NODAD)  # as `ip address add ... nodad`: usable at once
         elif int(length) < 31:
             wildcard = (1 << (32 - int(length))) - 1
-            body += _attribute(_IFA_BROADCAST, (int(ip) | wildcard).to_bytes(4, "big"))
+            body += attribute(_IFA_BROADCAST, (int(ip) | wildcard).to_bytes(4, "big"))
         self._add(_RTM_NEWADDR, _NLM_CREATE | _NLM_EXCL, header + body)
 
     def add_route(self, destination: str, via: str, index: int, metric: int) -> None:
@@ -115,9 +130,9 @@ class Netlink:
             _RTN_UNICAST,
             0,
         )
-        body = _attribute(_RTA_GATEWAY, ip_address(via).packed) + _number(_RTA_OIF, index)
+        body = attribute(_RTA_GATEWAY, ip_address(via).packed) + _number(_RTA_OIF, index)
         if int(length):
-            body = _attribute(_RTA_DST, ip.packed) + body
+            body = attribute(_RTA_DST, ip.packed) + body
         if metric:
             body += _number(_RTA_PRIORITY, metric)
         self._add(_RTM_NEWROUTE, _NLM_CREATE | _NLM_EXCL, header + body)
@@ -140,7 +155,7 @@ class Netlink:
                     outstanding -= 1
                     number = -struct.unpack_from("=i", data, offset + 16)[0]
                     if number and failure is None:
-                        words = _words(data[offset:offset + length]) if flags & _NLM_ACK_TLVS else ""
+                        words = _words(data[offset : offset + length]) if flags & _NLM_ACK_TLVS else ""
                         failure = refused(sequence - first, number, words or os.strerror(number))
                 offset += (length + 3) & ~3
         if failure is not None:
@@ -152,7 +167,8 @@ class Netlink:
         self._number += 1
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """A netlink attribute, padded; nested ones are payloads made of these."""
     return struct.pack("=HH", 4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)
 
 
@@ -161,11 +177,11 @@ def _number(kind: int, value: int) -> bytes:
 
 
 def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
+    return attribute(kind, value.encode() + b"\0")
 
 
 def _mac(mac: str | None) -> bytes:
-    return _attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+    return attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
 
 
 def _ifinfo(index: int, *, up: bool = False) -> bytes:

@@ -18,8 +18,9 @@ _ALL = "0 0 4294967295\n"  # root keeps every id that there is
 def become_root() -> bool:
     """Enter new user and PID namespaces (the PID one is the next child's), mapped so that the caller is root in them.
 
-    Root keeps all ids; a user gets 0, and the ids of its /etc/subuid range where newuidmap and newgidmap grant them. Root
-    goes on without a user namespace where that is refused. Returns whether there is one. Raises MachineError with the cure.
+    Root keeps all ids; a user gets 0, and the ids of its /etc/subuid range where newuidmap and newgidmap grant them.
+    Root goes on without a user namespace where that is refused. Returns whether there is one. Raises MachineError with
+    the cure.
     """
     uid, gid = os.geteuid(), os.getegid()
     outside = _Outside(uid, gid)
@@ -56,7 +57,11 @@ def become_root() -> bool:
 def refusal_cure(number: int) -> str:
     """What to do about a refused user namespace, from what this machine says of itself."""
     for setting, blocks, cure in (
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
         ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
         ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=10000"),
     ):

@@ -28,10 +28,17 @@ _WIDTH = 100
 
 _HEADER = """\
 #!/bin/bash
-# The lab {lab!r}, by hand. Run it as root, or without root in namespaces of your own, where it also finds
-# a /run and an /etc that it may write to (`wanlab shell` is one such place).
+# The lab {lab!r}, made by hand. Run this as root; how to take it all down is said at the end.
 set -e # stop at the first command that fails
 """
+
+# Said once, before the first command that sets the key.
+_WHY = {
+    "net.ipv4.conf.all.rp_filter": "Several interfaces: take packets in from where replies would not go out, too",
+    "net.ipv6.conf.default.disable_ipv6": "No IPv6 addresses here: keep its chatter off the cables",
+    "net.ipv4.ip_forward": "From now on it forwards: it is a router",
+    "net.ipv6.conf.all.forwarding": "The same for IPv6",
+}
 
 _NAMES = "Names: `ip netns exec` puts the files in /etc/netns/NODE over those in /etc"
 
@@ -47,7 +54,8 @@ def write_script(plan: Plan) -> str:
     """The bash script that builds what *plan* builds. The same plan always gives the same text."""
     nodes = [step.node for step in plan.steps if isinstance(step, AddNamespace)]
     paragraphs = [_HEADER.format(lab=plan.lab)]
-    paragraphs += [_paragraph(stage.title, map(_command, stage.steps)) for stage in plan.stages if stage.steps]
+    why = dict(_WHY)
+    paragraphs += [_paragraph(stage.title, _commands(stage.steps, why)) for stage in plan.stages if stage.steps]
     if nodes:
         paragraphs += [_names(nodes, plan.hosts), _end(nodes)]
     return "\n".join(paragraphs)
@@ -56,6 +64,14 @@ def write_script(plan: Plan) -> str:
 def _paragraph(title: str, commands: Iterable[str]) -> str:
     comment = textwrap.wrap(title, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     return "\n".join([*comment, *commands]) + "\n"
+
+
+def _commands(steps: Iterable[Step], why: dict[str, str]) -> Iterator[str]:
+    """The commands, and before some of them the reason; a reason that was given leaves *why*."""
+    for step in steps:
+        if isinstance(step, SetSysctl) and step.key in why:
+            yield f"# {why.pop(step.key)}"
+        yield _command(step)
 
 
 def _command(step: Step) -> str:
@@ -101,7 +117,7 @@ def _manner(address: str) -> tuple[str, ...]:
 
 
 def _names(nodes: Sequence[str], hosts: str) -> str:
-    write = 'mkdir -p "/etc/netns/$node"\ncat > "/etc/netns/$node/hosts"' + _here_document(hosts)
+    write = '  mkdir -p "/etc/netns/$node"\n  cat > "/etc/netns/$node/hosts"' + _here_document(hosts)
     return _paragraph(_NAMES, [f"for node in {_several(nodes, '  ')}; do", write, "done"])
 
 
@@ -116,7 +132,9 @@ def _end(nodes: Sequence[str]) -> str:
 
 def _several(names: Sequence[str], indent: str) -> str:
     # No break inside a name: hostnames may hold hyphens.
-    lines = textwrap.wrap(" ".join(map(shlex.quote, names)), _WIDTH - 20, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(
+        " ".join(map(shlex.quote, names)), _WIDTH - 20, break_on_hyphens=False, break_long_words=False
+    )
     return f" \\\n{indent}".join(lines)
 
 

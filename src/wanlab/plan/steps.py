@@ -100,9 +100,7 @@ class LoadRuleset:
     text: str
 
 
-Step = (
-    AddNamespace | SetSysctl | AddCable | AddBridge | Enslave | AddAddress | SetUp | AddRoute | LoadRuleset
-)
+Step = AddNamespace | SetSysctl | AddCable | AddBridge | Enslave | AddAddress | SetUp | AddRoute | LoadRuleset
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind

@@ -114,14 +114,14 @@ class _Forge:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def order(self) -> Connection:
-        """Have a guardian forked; the connection to it owns the lab that it will make."""
+    def order(self, directory: Path, name: str) -> Connection:
+        """Order a lab of that name; the connection owns it, and what it shall be is the first message to be sent."""
         ours, theirs = socket.socketpair()
         with theirs:
             for attempt in (1, 2):
                 try:
                     with self._lock:
-                        send(self._running(), {}, [theirs.fileno()])
+                        send(self._running(), {"directory": str(directory), "name": name}, [theirs.fileno()])
                     break
                 except ConnectionError:  # somebody killed it: labs that are up do not need it, new ones do
                     self.stop()
@@ -134,7 +134,7 @@ class _Forge:
         if self._socket is None or self._owner != os.getpid():
             ours, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen(_FORGE, stdin=theirs, stdout=subprocess.DEVNULL, cwd="/")
+                self._process = subprocess.Popen(_FORGE, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/")
             self._socket, self._owner = ours, os.getpid()
         return self._socket
 

@@ -1,7 +1,7 @@
 """Where labs that are up can be found: `$XDG_RUNTIME_DIR/wanlab/<lab>/socket`, else `/tmp/wanlab-<uid>/<lab>/socket`.
 
-Who reaches such a socket can run commands as its owner, so the directory is 0700, ours, and no symlink. A lab's place is
-locked by the processes that hold the lab: a place whose lock is free is a ruin, and is cleared when met.
+Who reaches such a socket can run commands as its owner, so the directory is 0700, ours, and no symlink. A lab's place
+is locked by the processes that hold the lab: a place whose lock is free is a ruin, and is cleared when met.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def claim(directory: Path, name: str) -> Place:
     """Take the place of the lab *name*. Raises LabExists where it is up."""
     path = directory / name
     if len(os.fsencode(path / "socket")) > _LONGEST_SOCKET:
-        raise MachineError(f"{path}/socket is too long for a socket's name", hint="set XDG_RUNTIME_DIR to a shorter path")
+        raise MachineError(
+            f"{path}/socket is too long for a socket's name", hint="set XDG_RUNTIME_DIR to a shorter path"
+        )
     with _turn(directory):
         if path.is_dir() and not _clear_if_ruin(path):
             raise LabExists(

@@ -1,10 +1,10 @@
 """The forge: one warm process that forks the holders of all labs that a program makes.
 
-Importing Python and wanlab is paid once; a lab costs two forks. It is started before it is known what labs there will be,
-has one thread, and ends with the program that started it.
+Importing Python and wanlab is paid once. The forge has one thread, and ends with the program that started it.
 
-For each lab it forks a *guardian*, which stays in the machine's own namespaces but for the user's: it claims the lab's place,
-forks the holder into a new PID namespace, waits for its end and clears the place.
+For each lab it forks a *guardian*, which stays in the machine's own namespaces but for the user's: it forks the holder
+into a new PID namespace, claims the lab's place, waits for the holder's end and clears the place. From a program's
+second lab on a pair of them waits prepared for the next one.
 """
 
 from __future__ import annotations
@@ -15,84 +15,131 @@ import os
 import select
 import signal
 import socket
-import sys
 from pathlib import Path
 
 # Everything that a holder needs is imported here, before any fork.
-from wanlab.errors import WanlabError
+from wanlab.errors import LabEnded, MachineError, WanlabError
+from wanlab.kernel import nftables
 from wanlab.kernel.syscalls import die_with_parent, set_process_name
 from wanlab.kernel.userns import become_root
 from wanlab.runtime import holder
 from wanlab.runtime.directory import claim
-from wanlab.runtime.protocol import Frames, error_message, receive, receive_some, send
+from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 
 
 def main() -> None:
-    """Serve the program at the other end of the socket that is our stdin: each descriptor that it sends owns a new lab."""
+    """Serve the program at the other end of the socket that is our stdin: each message with a descriptor orders a lab."""
     set_process_name("wanlab-forge")
-    # What the terminal sends is meant for the program that started us, and reaches labs by its end.
+    # What the terminal sends is meant for the program that started us, and reaches labs by its end. Not SIG_IGN: that
+    # would be inherited by every program of every lab.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for guardians: the kernel may forget them
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGCHLD, lambda *_: _forget_guardians())
+    with contextlib.suppress(MachineError):
+        nftables.require()  # loaded once, for all; a lab that needs it and has it not will say so
     program = socket.socket(fileno=os.dup(0))
     gc.collect()
     gc.freeze()  # forks share these pages as long as nobody touches them
     frames = Frames()
+    orders = 0
+    waiting: socket.socket | None = None
     while receive_some(program, frames):
         while (found := frames.next()) is not None:
-            _, descriptors = found
-            for descriptor in descriptors:
-                if os.fork() == 0:
-                    program.close()
-                    _guard(socket.socket(fileno=descriptor))
-                os.close(descriptor)
+            order, (owner,) = found
+            guardian = waiting or _fork_guardian(program)
+            waiting = None
+            with guardian:
+                send(guardian, order, [owner])
+            os.close(owner)
+            orders += 1
+        if waiting is None and orders > 1:
+            waiting = _fork_guardian(program)
 
 
-def _guard(owner: socket.socket) -> None:
+def _fork_guardian(program: socket.socket) -> socket.socket:
+    """A new guardian; what it shall guard is sent to it by the socket that is returned."""
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        program.close()
+        ours.close()
+        _guard(theirs)
+    theirs.close()
+    return ours
+
+
+def _forget_guardians() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _guard(orders: socket.socket) -> None:
     """In the guardian: never returns."""
     code = 1
+    owner: socket.socket | None = None
     try:
         os.setsid()
         _let_go_of_stdio()
         set_process_name("wanlab-guard")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            lab, _ = receive(owner, Frames())
-            code = _hold(owner, lab)
+            holding: tuple[int, socket.socket] | WanlabError = _fork_holder()
         except WanlabError as error:
+            holding = error
+        with contextlib.suppress(LabEnded):  # the program ended, and needs no lab
+            order, (descriptor,) = receive(orders, Frames())
+            orders.close()
+            owner = socket.socket(fileno=descriptor)
+            if isinstance(holding, WanlabError):
+                raise holding
+            _hold(*holding, order, owner)
+        code = 0
+    except BaseException as error:
+        # Nothing may escape into the forge's loop, and nothing may be passed over in silence.
+        if owner is not None:
             with contextlib.suppress(OSError):
                 send(owner, error_message(error))
-    except BaseException as error:  # noqa: BLE001 - nothing may escape into the forge's loop, and silence would be worse
-        with contextlib.suppress(OSError):
-            send(owner, error_message(error if isinstance(error, Exception) else RuntimeError(repr(error))))
     finally:
         os._exit(code)
 
 
-def _hold(owner: socket.socket, lab: dict[str, object]) -> int:
-    place = claim(Path(str(lab["directory"])), str(lab["name"]))
-    try:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(place.socket))
-        listener.listen(128)
-        become_root()
-        alive, living = os.pipe()
-        child = os.fork()
-        if child == 0:
+def _fork_holder() -> tuple[int, socket.socket]:
+    """The PID of a holder that prepares itself, and the socket by which it is told what to hold. Raises MachineError."""
+    become_root()
+    ours, theirs = socket.socketpair()
+    alive, living = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
             os.close(living)
+            ours.close()
             die_with_parent(signal.SIGKILL)
-            if select.select([alive], [], [], 0)[0]:
-                os._exit(1)  # the guardian died before the line above
-            # /proc is still the machine's: it knows us by the PID that the machine knows us by.
-            holder.run(owner, listener, place.mounts, int(os.readlink("/proc/self")), lab)
+            if not select.select([alive], [], [], 0)[0]:  # else the guardian died before the line above
+                os.close(alive)
+                holder.run(theirs)
+        finally:
             os._exit(1)
-        os.close(alive)
-        listener.close()
+    os.close(alive)
+    theirs.close()
+    # The guardian keeps `living` until it ends.
+    return child, ours
+
+
+def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket) -> None:
+    """Give the holder its lab, and clear up after its end."""
+    place = claim(Path(order["directory"]), order["name"])
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(place.socket))
+            listener.listen(128)
+            descriptors = [owner.fileno(), listener.fileno(), place.lock]
+            with contextlib.suppress(ConnectionError):
+                send(link, {"name": order["name"], "inside": str(place.mounts)}, descriptors)
+        link.close()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
         # The owner's socket stays open here too: its end tells the owner that everything is gone and cleared.
         os.waitpid(child, 0)
-        return 0
     finally:
         place.clear()
 
@@ -106,4 +153,4 @@ def _let_go_of_stdio() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

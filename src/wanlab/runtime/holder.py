@@ -18,11 +18,11 @@ from pathlib import Path
 
 from wanlab.errors import CommandNotFound, KernelError, NoSuchNode, WanlabError, did_you_mean
 from wanlab.kernel import nftables
-from wanlab.kernel.execute import Executor, Namespaces
+from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
 from wanlab.plan.steps import AddNamespace, LoadRuleset, decode
 from wanlab.runtime.children import CannotStart, Command, Nursery
-from wanlab.runtime.protocol import Frames, Message, error_message, receive_some, send
+from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.world import World
 
 _PATIENCE = 5.0  # seconds that a client may take to read an answer
@@ -46,10 +46,10 @@ class _Client:
 class Holder:
     """Builds a lab from a message of its owner, then serves."""
 
-    def __init__(self, owner: socket.socket, listener: socket.socket, inside: Path, pid_outside: int) -> None:
+    def __init__(self, world: World, owner: socket.socket, listener: socket.socket, pid_outside: int) -> None:
+        self._world = world
         self._owner: _Client | None = _Client(owner)
         self._listener = listener
-        self._inside = inside
         self._pid_outside = pid_outside
         self._started = time.time()
         self._selector = selectors.DefaultSelector()
@@ -67,7 +67,7 @@ class Holder:
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def build(self, lab: Message) -> None:
+    def build(self, lab: Message, inside: Path) -> None:
         """Build the lab that the owner's message describes. Raises WanlabError; then nothing must be served."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -76,13 +76,12 @@ class Holder:
         if any(isinstance(step, LoadRuleset) for step in steps):
             nftables.require()  # before anything is made
         try:
-            world = World(self._inside, lab["hosts"], lab["name"])
+            self._world.furnish(inside, lab["hosts"], lab["name"])
         except OSError as error:
             raise KernelError(f"making the lab's mounts: {error.strerror}", errno=error.errno or 0) from None
-        self._namespaces = Namespaces(world.handles)
-        self._nursery = Nursery(world, self._namespaces, (soft, hard))
+        self._nursery = Nursery(self._world, (soft, hard))
         self._nodes = [step.node for step in steps if isinstance(step, AddNamespace)]
-        Executor(self._namespaces).execute(steps, self._progress(len(steps)))
+        Executor(self._world.namespaces).execute(steps, self._progress(len(steps)))
 
     def _progress(self, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
@@ -98,8 +97,6 @@ class Holder:
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         self._selector.register(wake, selectors.EVENT_READ, None)
         self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
         if self._owner is not None:
@@ -185,12 +182,12 @@ class Holder:
 
     def _socket(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = self._known(message["node"])
-        self._namespaces.enter(node)
+        self._world.namespaces.enter(node)
         try:
             with socket.socket(message["family"], message["type"], message["protocol"]) as made:
                 client.answer({}, [made.fileno()])
         finally:
-            self._namespaces.enter(None)
+            self._world.namespaces.enter(None)
 
     def _spawn(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = None if message["node"] is None else self._known(message["node"])
@@ -205,6 +202,8 @@ class Holder:
             child = self._nursery.start(command, descriptors)
         except CannotStart as error:
             raise self._explain(error, command) from None
+        except OSError as error:
+            raise KernelError(f"entering node {node!r}: {error.strerror}", errno=error.errno or 0) from None
         client.child = child
         self._children[child] = client
         handle = os.pidfd_open(child)
@@ -216,13 +215,12 @@ class Holder:
 
     @staticmethod
     def _explain(error: CannotStart, command: Command) -> WanlabError:
-        if error.stage == "directory":
+        if error.directory:
             what = f"{command.directory}: {os.strerror(error.errno)}"
-        elif error.stage == "program":
-            missing = error.errno == errno.ENOENT
-            what = f"{command.argv[0]}: {'command not found' if missing else os.strerror(error.errno)}"
+        elif error.errno == errno.ENOENT:
+            what = f"{command.argv[0]}: command not found"
         else:
-            return KernelError(f"entering node {command.node!r}: {os.strerror(error.errno)}", errno=error.errno)
+            what = f"{command.argv[0]}: {os.strerror(error.errno)}"
         return CommandNotFound(what, errno=error.errno)
 
     def _signal(self, client: _Client, message: Message, descriptors: list[int]) -> None:
@@ -262,14 +260,26 @@ class Holder:
                 client.answer({"exit": os.waitstatus_to_exitcode(status)})
 
 
-def run(owner: socket.socket, listener: socket.socket, inside: Path, pid_outside: int, lab: Message) -> None:
-    """Hold a lab: build it, tell the owner, serve. Ends with the process."""
+def run(link: socket.socket) -> None:
+    """Be a holder: prepare what every lab needs, wait on *link* for a lab to hold, hold it. Ends with the process."""
     set_process_name("wanlab-holder")
-    holder = Holder(owner, listener, inside, pid_outside)
+    # /proc is still the machine's: it knows us by the PID that the machine knows us by.
+    pid_outside = int(os.readlink("/proc/self"))
     try:
-        holder.build(lab)
-    except WanlabError as error:
-        with contextlib.suppress(OSError):
-            send(owner, error_message(error))
-        return
-    holder.serve()
+        world: World | OSError = World()
+    except OSError as error:
+        world = error
+    message, (owner, listener, _lock) = receive(link, Frames())  # the lock is held as long as it is open
+    link.close()
+    with socket.socket(fileno=owner) as connection:
+        try:
+            if isinstance(world, OSError):
+                raise KernelError(f"making the lab's namespaces: {world.strerror}", errno=world.errno or 0)
+            lab, _ = receive(connection, Frames())
+            holder = Holder(world, connection, socket.socket(fileno=listener), pid_outside)
+            holder.build({**lab, "name": message["name"]}, Path(message["inside"]))
+        except WanlabError as error:
+            with contextlib.suppress(OSError):
+                send(connection, error_message(error))
+            return
+        holder.serve()

@@ -18,7 +18,7 @@ from wanlab.plan.steps import encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
 from wanlab.runtime.process import Arguments, Output, Process, Stream
-from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node, Route
+from wanlab.topology.network import Interface, IPAddress, Kind, Node, Route
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ class Lab:
         directory = runtime_directory()
         plan = compile_network(self.network)
         order = {
-            "directory": str(directory),
             "document": self.topology.to_document(),
             "hosts": plan.hosts,
             "steps": encode(plan.steps),
@@ -96,9 +95,9 @@ class Lab:
         while True:
             # A name of our own choice is never an obstacle: another process may have chosen the same one.
             name = self._name or f"{self.network.name}.{os.getpid()}-{next(_numbers)}"
-            owner = forge.order()
+            owner = forge.order(directory, name)
             try:
-                self._build(owner, {**order, "name": name}, progress)
+                self._build(owner, order, progress)
                 break
             except LabExists:
                 owner.close()
@@ -246,9 +245,7 @@ class LabNode:
         """The interface called *name*. Raises LookupError where there is none."""
         return self._node.interface(name)
 
-    def socket(
-        self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
-    ) -> socket.socket:
+    def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:
         """An ordinary socket that lives in this node: bind, connect and use it from here, also with asyncio.
 
         Raw and packet sockets too. Raises NoSuchLab or LabEnded where the lab has gone, OSError as `socket.socket`.

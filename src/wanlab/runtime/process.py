@@ -28,7 +28,8 @@ Output: TypeAlias = Any
 class Process:
     """A program in a node. Has what `subprocess.Popen` has: `stdin`, `stdout`, `stderr`, `pid`, `returncode`, `args`.
 
-    It ends with the program that started it, and with the lab. `fileno()` is a PID descriptor: readable once it has ended.
+    It ends with the program that started it, and with the lab. `fileno()` is a PID descriptor: readable once it has
+    ended.
     """
 
     def __init__(
@@ -89,8 +90,8 @@ class Process:
         if descriptor is None:
             return None
         if self._encoding:
-            return open(descriptor, mode, encoding=self._encoding, errors=self._errors)  # noqa: SIM115
-        return open(descriptor, mode + "b", buffering=-1 if mode == "r" else 0)  # noqa: SIM115
+            return open(descriptor, mode, encoding=self._encoding, errors=self._errors)
+        return open(descriptor, mode + "b", buffering=-1 if mode == "r" else 0)
 
     def __enter__(self) -> Process:
         return self
@@ -148,12 +149,12 @@ class Process:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pending = self._encode(input)
-        chunks: dict[Any, list[bytes]] = {}
+        chunks: dict[IO[Any], list[bytes]] = {}
         with selectors.DefaultSelector() as selector:
-            for stream in (self.stdout, self.stderr):
-                if stream is not None and not stream.closed:
-                    chunks[stream] = []
-                    selector.register(stream, selectors.EVENT_READ)
+            for output in (self.stdout, self.stderr):
+                if output is not None and not output.closed:
+                    chunks[output] = []
+                    selector.register(output, selectors.EVENT_READ)
             if self.stdin is not None and not self.stdin.closed:
                 if pending:
                     os.set_blocking(self.stdin.fileno(), False)
@@ -177,17 +178,17 @@ class Process:
                         selector.unregister(stream)
                         stream.close()
         self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return self._decode(chunks.get(self.stdout)), self._decode(chunks.get(self.stderr))
+        return self._decode(self.stdout, chunks), self._decode(self.stderr, chunks)
 
     def _encode(self, data: Output) -> bytes:
         if data is None:
             return b""
         return data.encode(self._encoding or "utf-8") if isinstance(data, str) else bytes(data)
 
-    def _decode(self, chunks: list[bytes] | None) -> Output:
-        if chunks is None:
+    def _decode(self, stream: IO[Any] | None, chunks: Mapping[IO[Any], list[bytes]]) -> Output:
+        if stream is None or stream not in chunks:
             return None
-        data = b"".join(chunks)
+        data = b"".join(chunks[stream])
         if not self._encoding:
             return data
         return data.decode(self._encoding, self._errors or "strict").replace("\r\n", "\n")

@@ -99,7 +99,7 @@ def receive(connection: socket.socket, frames: Frames) -> tuple[Message, list[in
             raise LabEnded("the lab ended")
 
 
-def error_message(error: Exception) -> Message:
+def error_message(error: BaseException) -> Message:
     """An error as a message."""
     if isinstance(error, WanlabError):
         return {

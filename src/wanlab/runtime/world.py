@@ -1,16 +1,21 @@
 """What the processes of a lab see besides the network: mounts, names, /proc, /sys and hostname.
 
-Three kinds of mount namespace: the lab's *base* (private mounts, its own /proc, hosts, resolver), one for each *node* that
-runs something (the base with the node's own /sys), and the holder's own (the base with a handle on every network namespace).
+Three kinds of mount namespace: the lab's *base* (private mounts, its own /proc, hosts, resolver), one for each *node*
+that runs something (the base with the node's own /sys), and the holder's own (the base with a handle on every network
+namespace).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from wanlab.kernel.execute import Namespaces
 from wanlab.kernel.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUTS,
@@ -27,78 +32,110 @@ from wanlab.kernel.syscalls import (
     unshare,
 )
 
+_MOST_VIEWS = 256  # nodes whose mount and UTS namespaces are kept, at two descriptors each
+
 _RESOLVER = "# nothing outside this lab answers: names are in /etc/hosts\n"
 # Sources like `resolve`, `mymachines` and `mdns` would ask daemons of the machine, by sockets that no namespace closes.
 _HOST_SOURCES = "hosts: files dns\n"
 
+_View = tuple[int, int]
+"""Descriptors of a mount and a UTS namespace."""
+
 
 class World:
-    """The mount namespaces of a lab. Made by the holder, once, after it has become the lab's first process."""
+    """The namespaces of a lab. Made by its first process, which has one thread and steps into them and back."""
 
-    def __init__(self, inside: Path, hosts: str, hostname: str) -> None:
+    def __init__(self) -> None:
         unshare(CLONE_NEWNS | CLONE_NEWUTS)
         mount("none", "/", flags=MS_REC | MS_PRIVATE)  # as root on a shared /, what follows would reach the machine
+        # Containers cover parts of /proc, and then the kernel gives no new one. The old one works, and shows more.
+        with contextlib.suppress(PermissionError):
+            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        self.namespaces = Namespaces()
+        self._views: OrderedDict[str | None, _View] = OrderedDict()
+
+    def furnish(self, inside: Path, hosts: str, hostname: str) -> None:
+        """Give the lab its names. *inside* is an empty directory for its files; only the lab sees what is in it."""
         mount("wanlab", inside, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700")
-        self._mount_proc()
         self._cover_names(inside, hosts)
         sethostname(hostname)
-        self._base = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self.handles = inside / "netns"
-        self.handles.mkdir()
+        self._base = _own_view()
+        handles = inside / "netns"
+        handles.mkdir()
+        self.namespaces.directory = handles
         # From here on in a copy: handles of namespaces stay out of the base, where thousands would slow every unshare.
         unshare(CLONE_NEWNS)
-
-    @staticmethod
-    def _mount_proc() -> None:
-        try:
-            mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        except PermissionError:
-            # Containers cover parts of /proc, and then the kernel gives no new one. The old one works, and shows more.
-            pass
+        self._home = _own_view()
 
     @staticmethod
     def _cover_names(inside: Path, hosts: str) -> None:
         """Cover /etc/hosts and the resolver's files, where the machine has them, for all processes of the lab."""
         texts = {"/etc/hosts": hosts, "/etc/resolv.conf": _RESOLVER}
-        switch = Path("/etc/nsswitch.conf")
-        if switch.is_file():
+        with contextlib.suppress(OSError):
+            switch = Path("/etc/nsswitch.conf")
             texts[str(switch)] = re.sub(r"(?m)^\s*hosts:.*\n?", _HOST_SOURCES, switch.read_text())
         for target, text in texts.items():
             cover = inside / Path(target).name
             cover.write_text(text)
             cover.chmod(0o644)
-            if Path(target).exists():
+            with contextlib.suppress(FileNotFoundError):  # a machine without the file: nothing to cover
                 mount(cover, target, flags=MS_BIND)
-        if Path("/run/nscd").is_dir():
+        with contextlib.suppress(FileNotFoundError):
             mount("wanlab", "/run/nscd", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
 
-    def enter_base(self) -> None:
-        """Enter the base: for a process of no node."""
-        setns(self._base, CLONE_NEWNS)
+    @contextmanager
+    def inside(self, node: str | None) -> Iterator[None]:
+        """Be inside *node*, with its network, /sys and hostname; None: where `ip netns` knows the lab's nodes."""
+        self.namespaces.enter(node)  # first: what its handle is called is known in the holder's own mounts only
+        try:
+            view = self._views.get(node)
+            if view is None:
+                view = self._make_view(node)
+            else:
+                _enter(view)
+            self._views.move_to_end(node)
+            yield
+        finally:
+            _enter(self._home)
+            self.namespaces.enter(None)
 
-    def make_node(self, node: str) -> None:
-        """Make and enter a node's own mount and UTS namespaces; the caller is in its network namespace already."""
-        self.enter_base()
+    def _make_view(self, node: str | None) -> _View:
+        """Make, enter and keep the mount and UTS namespaces of a node, or those of `wanlab shell`."""
+        if node is not None:
+            setns(self._base[0], CLONE_NEWNS)
         unshare(CLONE_NEWNS | CLONE_NEWUTS)
-        sethostname(node)
-        mount_sys()
+        if node is not None:
+            sethostname(node)
+        else:
+            self._show_handles()
+        # A container that covers parts of /sys gets no new one: programs see the machine's interfaces there, no more.
+        with contextlib.suppress(PermissionError):
+            mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        view = _own_view()
+        while len(self._views) >= _MOST_VIEWS:
+            for descriptor in self._views.popitem(last=False)[1]:
+                os.close(descriptor)
+        self._views[node] = view
+        return view
 
-    def make_shell(self) -> None:
-        """Make and enter a view in which `ip netns` knows the lab's nodes: /run/netns holds their handles."""
-        unshare(CLONE_NEWNS)
+    def _show_handles(self) -> None:
+        """Put the handles where iproute2 looks for them."""
         netns = Path("/run/netns")
         if not netns.is_dir():
             _rebuild_run()
-        mount(self.handles, netns, flags=MS_BIND | MS_REC)
-        mount_sys()
+        mount(self.namespaces.directory, netns, flags=MS_BIND | MS_REC)
 
 
-def mount_sys() -> None:
-    """Mount a /sys that shows the caller's network namespace."""
-    try:
-        mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    except PermissionError:
-        pass  # a container that covers parts of /sys: programs see the machine's interfaces there, and no harm is done
+def _own_view() -> _View:
+    return (
+        os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC),
+        os.open("/proc/self/ns/uts", os.O_RDONLY | os.O_CLOEXEC),
+    )
+
+
+def _enter(view: _View) -> None:
+    setns(view[0], CLONE_NEWNS)
+    setns(view[1], CLONE_NEWUTS)
 
 
 def _rebuild_run() -> None:

@@ -137,7 +137,9 @@ class _Resolver:
                     )
                 self._merge(into=b, gone=a)
                 self.cables.append(
-                    _Cable(self._bridge_port(switch.name, port.to, "br0"), self._bridge_port(port.to, switch.name, "br0"))
+                    _Cable(
+                        self._bridge_port(switch.name, port.to, "br0"), self._bridge_port(port.to, switch.name, "br0")
+                    )
                 )
 
     def _merge(self, into: _Segment, gone: _Segment) -> None:
@@ -273,7 +275,9 @@ class _Resolver:
 
     @staticmethod
     def _fresh(name: str, taken: dict[str, _Segment]) -> str:
-        return name if name not in taken else next(f"{name}-{n}" for n in range(2, 10_000) if f"{name}-{n}" not in taken)
+        return (
+            name if name not in taken else next(f"{name}-{n}" for n in range(2, 10_000) if f"{name}-{n}" not in taken)
+        )
 
     # -- subnets and addresses -----------------------------------------------------------------------------------
 
@@ -417,7 +421,7 @@ class _Resolver:
         for name, places in self.members.items():
             for member, segment in places:
                 if _is_uplink(member):
-                    above[name] = [m.node.name for m in segment.members if m.gateway and m.node is not member.node]
+                    above[name] = [m.node.name for m in segment.members if m.gateway]
         state: dict[str, int] = {}
         for start in above:
             stack: list[tuple[str, Iterator[str]]] = [(start, iter(above[start]))]

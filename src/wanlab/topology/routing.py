@@ -84,9 +84,7 @@ class _Router:
                     continue
                 yield Route(subnet, via, out.interface)
 
-    def _reach(
-        self, node: str, mine: list[Attachment], version: int
-    ) -> dict[IPNetwork, tuple[Attachment, Attachment]]:
+    def _reach(self, node: str, mine: list[Attachment], version: int) -> dict[IPNetwork, tuple[Attachment, Attachment]]:
         """For each subnet that can be reached: by which interface, to which neighbour first. Fewest hops win."""
         found: dict[IPNetwork, tuple[Attachment, Attachment]] = {}
         seen_routers = {node}

@@ -246,9 +246,7 @@ class Topology:
     ) -> Switch:
         """Add a switch. *subnet*: one for each address family, else one is chosen. *mtu*: of all that is plugged in."""
         source = source or _caller()
-        switch = Switch(
-            self, name, source, subnets=parse_subnets(subnet, source), mtu=check_mtu(mtu, source)
-        )
+        switch = Switch(self, name, source, subnets=parse_subnets(subnet, source), mtu=check_mtu(mtu, source))
         self._add(switch)
         return switch
 
@@ -301,7 +299,7 @@ class Topology:
                 where=source,
                 hint="give it an uplink, or leave out nat, firewall, address and mtu",
             )
-        lan_addresses, lan_subnets = _parse_lan(name, lan, source)
+        lan_addresses, lan_subnets = parse_lan(name, lan, source)
         router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets)
         self._add(router)
         if uplink is not None:
@@ -387,6 +385,29 @@ def parse_subnets(texts: Texts, where: Source | None) -> tuple[IPNetwork, ...]:
     return tuple(found)
 
 
+def parse_lan(name: str, lan: Texts, source: Source | None) -> tuple[tuple[IPInterface, ...], tuple[IPNetwork, ...]]:
+    """A router's own addresses in its LAN, and the LAN's subnets."""
+    addresses: list[IPInterface] = []
+    subnets: list[str] = []
+    for text in _several(lan):
+        try:
+            if "/" not in text:
+                raise ValueError
+            interface = ip_interface(text)
+        except ValueError:
+            raise TopologyError(
+                f"router {name!r}: lan {text!r} is no subnet",
+                where=source,
+                hint="write the LAN's subnet (10.1.0.0/24) or the router's address in it (10.1.0.254/24)",
+            ) from None
+        if interface.network.num_addresses > 1 and interface.ip == interface.network.network_address:
+            subnets.append(text)
+        else:
+            addresses.append(interface)
+            subnets.append(str(interface.network))
+    return tuple(addresses), parse_subnets(subnets, source)
+
+
 def check_mtu(mtu: int | None, where: Source | None) -> int | None:
     """Refuse an MTU that no veth takes."""
     if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
@@ -412,30 +433,6 @@ def _no_subnet(text: str) -> str:
     except ValueError:
         return f"{text!r} is no subnet"
     return f"{text!r} is an address inside {inside.network}, not a subnet"
-
-
-def _parse_lan(
-    name: str, lan: Texts, source: Source | None
-) -> tuple[tuple[IPInterface, ...], tuple[IPNetwork, ...]]:
-    addresses: list[IPInterface] = []
-    subnets: list[str] = []
-    for text in _several(lan):
-        try:
-            if "/" not in text:
-                raise ValueError
-            interface = ip_interface(text)
-        except ValueError:
-            raise TopologyError(
-                f"router {name!r}: lan {text!r} is no subnet",
-                where=source,
-                hint="write the LAN's subnet (10.1.0.0/24) or the router's address in it (10.1.0.254/24)",
-            ) from None
-        if interface.network.num_addresses > 1 and interface.ip == interface.network.network_address:
-            subnets.append(text)
-        else:
-            addresses.append(interface)
-            subnets.append(str(interface.network))
-    return tuple(addresses), parse_subnets(subnets, source)
 
 
 def _several(texts: Texts) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""What is really so: probes sent through a lab, held against what its topology says."""

@@ -1,0 +1,375 @@
+"""`verify`: proof, by packets, that a lab is what its topology says.
+
+Five kinds of proof, each a group of checks:
+
+- *reach*: every host and router sends to every address of the others; what arrives, from which source address, after
+  how many forwards, and what does not, must be as the topology says.
+- *nat*: which address and port a server sees, over UDP and TCP, from behind each NAT.
+- *unsolicited*: packets for a LAN that are put right onto the WAN's cable for the router, as if the WAN had a route to
+  it.
+- *mtu*: a packet of exactly the path's size passes unfragmented, one byte more does not leave.
+- *names*: every node resolves every node's name, by the resolver that programs use.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from wanlab.errors import WanlabError
+from wanlab.measure.exchange import Flow, Injection, exchange
+from wanlab.topology.journey import INITIAL_TTL, Atlas, End, Journey, Translation
+from wanlab.topology.nat import Ports
+from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
+
+if TYPE_CHECKING:
+    from wanlab.runtime.lab import Lab
+
+_MOST_NODES = 100
+"""Up to so many nodes each is held against each; of the rest, each against one of those."""
+_SERVER_PATIENCE = 2.0  # seconds for a TCP connection
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    group: str
+    subject: str
+    expected: str
+    seen: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was checked, and what was seen."""
+
+    lab: str
+    checks: tuple[Check, ...]
+    seconds: float
+    """How long it took."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it should be."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that found something else."""
+        return tuple(check for check in self.checks if not check.ok)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as what JSON can hold."""
+        return {
+            "lab": self.lab,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 3),
+            "checks": [asdict(check) for check in self.checks],
+            "notes": list(self.notes),
+        }
+
+
+def verify(lab: Lab) -> Report:
+    """Prove that *lab* is what its topology says. Sends packets inside the lab only; changes nothing in it.
+
+    Raises LabEnded where the lab goes away meanwhile; what differs is in the report, not an exception.
+    """
+    started = time.monotonic()
+    verification = _Verification(lab)
+    checks = tuple(verification.checks())
+    return Report(lab.name, checks, time.monotonic() - started, tuple(verification.notes))
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A flow, and the journey that it should make."""
+
+    flow: Flow
+    journey: Journey
+
+
+class _Verification:
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.network: Network = lab.network
+        self.atlas = Atlas(lab.network)
+        self.notes: list[str] = []
+        self.nodes = [node for node in self.network.of(Kind.ROUTER, Kind.HOST) if _addresses(node)]
+
+    def checks(self) -> Iterator[Check]:
+        """All checks. The packets of one group go out together."""
+        reach = self._reach_trials()
+        sizes = self._size_trials()
+        injected = list(self._injections())
+        self._run([trial.flow for trial in reach], [flow for _, flow in injected], [trial.flow for trial in sizes])
+        yield from (self._judge_reach(trial) for trial in reach)
+        yield from self._judge_nat(reach)
+        yield from (self._judge_injection(name, flow) for name, flow in injected)
+        yield from self._judge_sizes(sizes)
+        yield from self._names()
+
+    def _run(self, *groups: Sequence[Flow]) -> None:
+        """Exchange all flows, at most some hundred nodes at a time: each takes a descriptor of this process."""
+        flows = [flow for group in groups for flow in group]
+        flows.sort(key=lambda flow: self._rank[flow.sender] // _MOST_NODES)
+        batch: list[Flow] = []
+        nodes: set[str] = set()
+        for flow in flows:
+            if len(nodes | {flow.sender, flow.receiver}) > 3 * _MOST_NODES:
+                exchange(self.lab, batch)
+                batch, nodes = [], set()
+            batch.append(flow)
+            nodes |= {flow.sender, flow.receiver}
+        if batch:
+            exchange(self.lab, batch)
+
+    @cached_property
+    def _rank(self) -> dict[str, int]:
+        return {node.name: number for number, node in enumerate(self.nodes)}
+
+    # -- reach ---------------------------------------------------------------------------------------------------
+
+    def _reach_trials(self) -> list[_Trial]:
+        return [self._trial(a, b, address) for a, b in self._pairs() for address in _addresses(b)]
+
+    def _pairs(self) -> Iterator[tuple[Node, Node]]:
+        core, rest = self.nodes[:_MOST_NODES], self.nodes[_MOST_NODES:]
+        if rest:
+            done = len(core) * (len(core) - 1) + 2 * len(rest)
+            total = len(self.nodes) * (len(self.nodes) - 1)
+            self.notes.append(
+                f"reach: {done} of {total} pairs: {len(core)} nodes each with each, the other {len(rest)} with one of those"
+            )
+        yield from itertools.permutations(core, 2)
+        for number, node in enumerate(rest):
+            other = core[number % len(core)]
+            yield node, other
+            yield other, node
+
+    def _trial(self, sender: Node, receiver: Node, address: IPAddress) -> _Trial:
+        journey = self.atlas.journey(sender.name, address)
+        return _Trial(Flow(sender.name, receiver.name, address, journey.delivered), journey)
+
+    def _judge_reach(self, trial: _Trial) -> Check:
+        flow, journey = trial.flow, trial.journey
+        subject = f"{flow.sender} -> {self._called(flow)}"
+        if not journey.delivered:
+            expected = f"nothing arrives ({_reason(journey)})"
+            return Check("reach", subject, expected, _describe(flow), flow.arrived is None)
+        hops = INITIAL_TTL - journey.ttl
+        expected = f"arrives from {journey.source}" + (f" after {_count(hops, 'forward')}" if hops else "")
+        answers = self.atlas.answered(journey)
+        ok = (
+            flow.arrived is not None
+            and flow.arrived[0] == journey.source
+            and flow.ttl == journey.ttl
+            and flow.answered == answers
+        )
+        return Check("reach", subject, expected, _describe(flow), ok)
+
+    def _called(self, flow: Flow) -> str:
+        node = self.network[flow.receiver]
+        if flow.destination == node.address:
+            return f"{node.name} {flow.destination}"
+        return f"{_holder(node, flow.destination).name}.{node.name} {flow.destination}"
+
+    # -- NAT -----------------------------------------------------------------------------------------------------
+
+    def _judge_nat(self, trials: Sequence[_Trial]) -> Iterator[Check]:
+        """For each host behind a NAT: what the servers outside see, by UDP (known already) and by TCP."""
+        outside: dict[str, list[_Trial]] = {}
+        for trial in trials:
+            if trial.journey.delivered and trial.journey.translations:
+                outside.setdefault(trial.flow.sender, []).append(trial)
+        for sender, seen in outside.items():
+            server = next((t for t in seen if self.network[t.flow.receiver].kind is Kind.HOST), seen[0])
+            yield self._judge_udp_source(sender, server, seen)
+            yield self._judge_tcp_source(sender, server)
+
+    def _judge_udp_source(self, sender: str, server: _Trial, seen: Sequence[_Trial]) -> Check:
+        translation = server.journey.translations[-1]
+        ports = {trial.flow.arrived[1] for trial in seen if trial.flow.arrived}
+        subject = f"{server.flow.receiver} sees {sender} over UDP as"
+        if server.flow.arrived is None:
+            return Check("nat", subject, _as_seen(translation, server.flow.port), "nothing", False)
+        address, port = server.flow.arrived
+        ok = address == translation.after and _port_as_chosen(server.journey.translations, ports, server.flow.port)
+        return Check("nat", subject, _as_seen(translation, server.flow.port), f"{address}:{port}", ok)
+
+    def _judge_tcp_source(self, sender: str, server: _Trial) -> Check:
+        translation = server.journey.translations[-1]
+        subject = f"{server.flow.receiver} sees {sender} over TCP as"
+        try:
+            own, (address, port) = self._connect(sender, server.flow.receiver, server.flow.destination)
+        except OSError as error:
+            return Check("nat", subject, _as_seen(translation, None), error.strerror or str(error), False)
+        ok = address == str(translation.after) and _port_as_chosen(server.journey.translations, {port}, own)
+        return Check("nat", subject, _as_seen(translation, own), f"{address}:{port}", ok)
+
+    def _connect(self, sender: str, receiver: str, destination: IPAddress) -> tuple[int, tuple[str, int]]:
+        """Connect by TCP: the client's own port, and the address and port that the server sees."""
+        family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+        with self.lab[receiver].socket(family) as server, self.lab[sender].socket(family) as client:
+            server.bind((str(destination), 0))
+            server.listen()
+            server.settimeout(_SERVER_PATIENCE)
+            client.settimeout(_SERVER_PATIENCE)
+            client.connect(server.getsockname())
+            connection, peer = server.accept()
+            connection.close()
+            return client.getsockname()[1], peer[:2]
+
+    # -- unsolicited ---------------------------------------------------------------------------------------------
+
+    def _injections(self) -> Iterator[tuple[str, Flow]]:
+        """From a neighbour on each guarded router's uplink to everything on its inside segments."""
+        for router in self.network.of(Kind.ROUTER):
+            if not router.firewall or router.uplink is None:
+                continue
+            wan = router.interface(router.uplink)
+            outside = next((i for i in self.network.peers(wan.segment) if i.node != router.name), None)
+            if outside is None:
+                self.notes.append(f"unsolicited: nobody is on the uplink of {router.name!r} to send from")
+                continue
+            inside = {i.segment for i in router.interfaces if i.addresses and i.name != router.uplink}
+            for segment in sorted(inside):
+                for target in self.network.peers(segment):
+                    if target.node != router.name and target.node in self._rank:
+                        for address in target.addresses:
+                            if any(a.version == address.version for a in outside.addresses):
+                                injection = Injection(outside, wan)
+                                yield (
+                                    router.name,
+                                    Flow(outside.node, target.node, address.ip, False, injection=injection),
+                                )
+
+    def _judge_injection(self, router: str, flow: Flow) -> Check:
+        subject = f"{flow.sender} -> {flow.receiver} {flow.destination}, handed to {router}"
+        seen = _describe(flow)
+        return Check("unsolicited", subject, f"nothing arrives (dropped by {router})", seen, flow.arrived is None)
+
+    # -- MTU -----------------------------------------------------------------------------------------------------
+
+    def _size_trials(self) -> list[_Trial]:
+        """For each node and family, two packets to the farthest that it reaches: the largest, and one byte too many."""
+        trials = []
+        for node in self.nodes:
+            for version in {address.version for address in _addresses(node)}:
+                others = self.nodes if len(self.nodes) <= _MOST_NODES else self.nodes[:3]
+                ways = [
+                    self._trial(node, other, address)
+                    for other in others
+                    if other is not node
+                    for address in _addresses(other)
+                    if address.version == version
+                ]
+                reached = [way for way in ways if way.journey.delivered]
+                if reached:
+                    farthest = max(reached, key=lambda way: len(way.journey.path))
+                    trials += self._sized(farthest)
+        return trials
+
+    @staticmethod
+    def _sized(way: _Trial) -> list[_Trial]:
+        """Fits exactly; and one byte over."""
+        trials = []
+        for size, fits in ((way.journey.mtu, True), (way.journey.mtu + 1, False)):
+            flow = Flow(way.flow.sender, way.flow.receiver, way.flow.destination, fits, size)
+            trials.append(_Trial(flow, way.journey))
+        return trials
+
+    @staticmethod
+    def _judge_sizes(trials: Sequence[_Trial]) -> Iterator[Check]:
+        for fitting, excess in zip(trials[::2], trials[1::2], strict=True):
+            size = fitting.journey.mtu
+            subject = f"{fitting.flow.sender} -> {fitting.flow.receiver}"
+            seen = f"{size} {'arrive' if fitting.flow.arrived else 'do not arrive'}, "
+            seen += f"{size + 1} {'arrive' if excess.flow.arrived else 'do not'}"
+            ok = fitting.flow.arrived is not None and excess.flow.arrived is None
+            yield Check("mtu", subject, f"{size} bytes pass whole, {size + 1} do not", seen, ok)
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def _names(self) -> Iterator[Check]:
+        wanted = {node.name: str(node.address) for node in self.nodes}
+        asked = list(wanted)[:_MOST_NODES]
+        for node in self.nodes[:_MOST_NODES]:
+            wrong, problem = self._resolve(node.name, {name: wanted[name] for name in asked})
+            seen = problem or (f"wrong: {', '.join(wrong)}" if wrong else _count(len(asked), "name"))
+            yield Check(
+                "names", f"{node.name} resolves every node", _count(len(asked), "name"), seen, not wrong and not problem
+            )
+
+    def _resolve(self, node: str, wanted: dict[str, str]) -> tuple[list[str], str]:
+        """Which names *node* resolves wrongly, and what kept it from trying."""
+        try:
+            # getent asks as programs do: by nsswitch.conf and /etc/hosts as the node sees them.
+            done = self.lab[node].run(["getent", "ahosts", *wanted], capture_output=True, text=True, timeout=10)
+        except (WanlabError, subprocess.TimeoutExpired) as error:
+            return [], str(error)
+        found: dict[str, set[str]] = {}
+        name = ""
+        for line in done.stdout.splitlines():
+            fields = line.split()
+            name = fields[2] if len(fields) > 2 else name
+            found.setdefault(name, set()).add(fields[0])
+        return [name for name, address in wanted.items() if address not in found.get(name, set())], ""
+
+
+def _addresses(node: Node) -> list[IPAddress]:
+    return [address.ip for interface in node.interfaces for address in interface.addresses]
+
+
+def _holder(node: Node, address: IPAddress) -> Interface:
+    return next(i for i in node.interfaces if any(a.ip == address for a in i.addresses))
+
+
+def _reason(journey: Journey) -> str:
+    match journey.end:
+        case End.NO_ROUTE:
+            return f"{journey.last} has no route"
+        case End.UNASKED:
+            return f"{journey.last} drops what its LAN did not ask for"
+        case End.NO_NEIGHBOUR:
+            return "nobody has that address there"
+        case _:
+            return f"{journey.last} does not forward"
+
+
+def _describe(flow: Flow) -> str:
+    if flow.arrived is None:
+        if flow.error in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return "nothing (no route)"
+        return "nothing"
+    hops = INITIAL_TTL - (flow.ttl or 0)
+    seen = f"arrives from {flow.arrived[0]}" + (f" after {_count(hops, 'forward')}" if hops else "")
+    return seen if flow.answered or flow.injection else f"{seen}, no answer gets back"
+
+
+def _as_seen(translation: Translation, own_port: int | None) -> str:
+    address = translation.after
+    if translation.nat.ports is Ports.PRESERVE:
+        return f"{address}:{own_port or 'its own port'}"
+    return f"{address}, another port than {own_port or 'its own'}"
+
+
+def _port_as_chosen(translations: Sequence[Translation], ports: set[int], own: int) -> bool:
+    """Whether the seen ports fit the NATs' way to choose them; of a random one, not every port can be the sender's own."""
+    if all(translation.nat.ports is Ports.PRESERVE for translation in translations):
+        return ports == {own}
+    return ports != {own}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,170 @@
+"""Where a packet goes, as the topology says: followed hop by hop through routes, firewalls and NATs, without a kernel.
+
+This is the expectation that `wanlab verify` holds against what packets really do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from wanlab.topology.nat import Nat
+from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
+
+INITIAL_TTL = 64
+
+
+class End(Enum):
+    """How a journey ends."""
+
+    DELIVERED = "delivered"
+    NO_ROUTE = "no route"
+    NO_NEIGHBOUR = "nobody has the address"
+    UNASKED = "dropped by the firewall: nobody inside asked for it"
+    NOT_FORWARDED = "dropped: a host does not forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A NAT on the way: `router` put its own address for `before`."""
+
+    router: str
+    nat: Nat
+    before: IPAddress
+    after: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """What becomes of the first packet of a flow."""
+
+    path: tuple[str, ...]
+    """The nodes it met, sender first; the last is where it ended."""
+    end: End
+    source: IPAddress | None
+    """The source address that the last node saw; None where the packet never left."""
+    ttl: int
+    mtu: int
+    """The smallest on the way: what a packet may have without being fragmented."""
+    translations: tuple[Translation, ...] = ()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether it arrived."""
+        return self.end is End.DELIVERED
+
+    @property
+    def last(self) -> str:
+        """Where it ended."""
+        return self.path[-1]
+
+
+class Atlas:
+    """Answers for one network where packets go."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    @cached_property
+    def _neighbours(self) -> dict[tuple[str, IPAddress], Interface]:
+        return {
+            (interface.segment, address.ip): interface
+            for node in self.network
+            for interface in node.interfaces
+            for address in interface.addresses
+        }
+
+    @cached_property
+    def _own(self) -> dict[str, frozenset[IPAddress]]:
+        return {
+            node.name: frozenset(address.ip for interface in node.interfaces for address in interface.addresses)
+            for node in self.network
+        }
+
+    def journey(self, sender: str, destination: IPAddress) -> Journey:
+        """The way of the first packet of a flow from *sender* to *destination*."""
+        node = self.network[sender]
+        path = [sender]
+        translations: list[Translation] = []
+        ttl, mtu = INITIAL_TTL, 65535
+        source: IPAddress | None = None
+        came_in: Interface | None = None
+        while True:
+            if destination in self._own[node.name]:
+                guarded = came_in is not None and node.firewall and came_in.name == node.uplink
+                end = End.UNASKED if guarded else End.DELIVERED
+                return Journey(tuple(path), end, source or destination, ttl, mtu, tuple(translations))
+            if came_in is not None:
+                refused = self._refusal(node, came_in)
+                if refused is not None:
+                    return Journey(tuple(path), refused, source, ttl, mtu, tuple(translations))
+                ttl -= 1
+            out, hop = self._next(node, destination)
+            if out is None:
+                return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, tuple(translations))
+            mine = next(address.ip for address in out.addresses if address.version == destination.version)
+            if source is None:
+                source = mine
+            elif node.nat is not None and out.name == node.uplink and destination.version == 4:
+                translations.append(Translation(node.name, node.nat, source, mine))
+                source = mine
+            mtu = min(mtu, out.mtu)
+            came_in = self._neighbours.get((out.segment, hop))
+            if came_in is None or ttl == 0:
+                return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, tuple(translations))
+            node = self.network[came_in.node]
+            path.append(node.name)
+
+    def answered(self, there: Journey) -> bool:
+        """Whether an answer to a delivered first packet finds its way back, by the state that the packet left behind."""
+        if not there.delivered or there.source is None:
+            return False
+        node, destination = self.network[there.last], there.source
+        known = set(there.path)
+        undo = list(there.translations)
+        came_in: Interface | None = None
+        for _ in range(INITIAL_TTL):
+            if undo and node.name == undo[-1].router and destination == undo[-1].after:
+                destination = undo.pop().before
+            if destination in self._own[node.name]:
+                return node.name == there.path[0] and not undo
+            if came_in is not None:
+                refused = self._refusal(node, came_in)
+                if refused is not None and not (refused is End.UNASKED and node.name in known):
+                    return False
+            out, hop = self._next(node, destination)
+            if out is None:
+                return False
+            came_in = self._neighbours.get((out.segment, hop))
+            if came_in is None:
+                return False
+            node = self.network[came_in.node]
+        return False
+
+    @staticmethod
+    def _refusal(node: Node, came_in: Interface) -> End | None:
+        """Why *node* would not forward a flow's first packet that came in there."""
+        if node.kind is not Kind.ROUTER:
+            return End.NOT_FORWARDED
+        return End.UNASKED if node.firewall and came_in.name == node.uplink else None
+
+    def _next(self, node: Node, destination: IPAddress) -> tuple[Interface | None, IPAddress]:
+        """The interface to leave by and the neighbour to hand it to: the longest prefix, then the lowest metric."""
+        best: tuple[int, int] = (-1, 0)
+        found: tuple[Interface | None, IPAddress] = (None, destination)
+        for length, metric, interface, hop in self._choices(node, destination):
+            if (length, -metric) > best:
+                best, found = (length, -metric), (interface, hop)
+        return found
+
+    @staticmethod
+    def _choices(node: Node, destination: IPAddress) -> Iterator[tuple[int, int, Interface, IPAddress]]:
+        for interface in node.interfaces:
+            for address in interface.addresses:
+                if destination in address.network:
+                    yield address.network.prefixlen, 0, interface, destination
+        for route in node.routes:
+            if destination in route.destination:
+                yield route.destination.prefixlen, route.metric, node.interface(route.interface), route.via

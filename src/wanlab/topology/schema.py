@@ -1,0 +1,168 @@
+"""The shape of a lab file: which keys there are, what they hold, what they mean.
+
+These models check a file's shape and describe it to editors (`document.json_schema`); nothing else reads them, and this
+is the only room that imports pydantic, which takes longer to import than a small lab takes to come up.
+What the values mean together is `Topology`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from wanlab.topology.nat import NATS
+from wanlab.topology.topology import MAX_MTU, MIN_MTU
+
+# Which of several shapes a value has. pydantic puts these into the path of an error; `complaints` takes them out.
+TEXT, LIST, TABLE = "<text>", "<list>", "<table>"
+
+# The default of a key that may be left out. pydantic checks no defaults, so `mtu:` without a value is still refused.
+ABSENT: Any = None
+
+
+def _shape(value: object) -> str | None:
+    if isinstance(value, str):
+        return TEXT
+    if isinstance(value, list):
+        return LIST
+    return TABLE if isinstance(value, dict | BaseModel) else None
+
+
+Texts = Annotated[
+    Annotated[str, Tag(TEXT)] | Annotated[list[str], Tag(LIST)],
+    Discriminator(_shape, custom_error_type="shape", custom_error_message="text or a list of texts"),
+]
+
+
+Mtu = Annotated[int, Field(json_schema_extra={"minimum": MIN_MTU, "maximum": MAX_MTU})]
+
+
+class Table(BaseModel):
+    """A table of the file. Unknown keys are refused, and nothing is converted: "1500" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Interface(Table):
+    """One more interface of a host or a router."""
+
+    link: str = Field(description="What it is plugged into: a switch, or a router, whose LAN is meant.")
+    name: str = Field(ABSENT, description="Its name; eth0, eth1, ... where none is given.")
+    address: Texts = Field(
+        ABSENT,
+        description="Its address, or several; with a prefix length (10.1.0.1/24) or without. Chosen where not given.",
+    )
+    mtu: Mtu = Field(ABSENT, description="Its MTU in bytes; that of what it is plugged into where not given.")
+
+
+class Switch(Table):
+    """A switch: one broadcast domain, a bridge."""
+
+    subnet: Texts = Field(
+        ABSENT,
+        description="Its subnet, or one for each family (IPv4, IPv6). Chosen where not given: a public one, "
+        "or a private one where it is the inside of a router.",
+    )
+    mtu: Mtu = Field(ABSENT, description="The MTU, in bytes, of all that is plugged in. 1500 where not given.")
+    link: Texts = Field(ABSENT, description="Other switches that it is linked to; they become one network.")
+
+
+class Router(Table):
+    """A router: forwards between its uplink, its LAN and its other interfaces."""
+
+    uplink: str = Field(
+        ABSENT,
+        description="The switch, or the router (whose LAN is meant), that its interface `wan` is plugged into. "
+        "Without one it is a core router, which forwards between all its interfaces.",
+    )
+    address: Texts = Field(ABSENT, description="Its address, or several, at the uplink. Chosen where not given.")
+    lan: Texts = Field(
+        ABSENT,
+        description="Its own address in its LAN with the prefix length (10.1.0.254/24), or just the subnet "
+        "(10.1.0.0/24); one for each family. Chosen where not given and something is plugged in.",
+    )
+    nat: str = Field(
+        ABSENT,
+        description="How it translates from the LAN to the uplink: none, linux (a plain masquerade), article "
+        "(masquerade random,persistent: each flow leaves from a port of its own). linux where there is an uplink.",
+        json_schema_extra={"enum": list(NATS)},
+    )
+    firewall: bool = Field(
+        ABSENT,
+        description="Whether it drops what comes in by the uplink unasked. true where there is an uplink.",
+    )
+    mtu: Mtu = Field(ABSENT, description="The MTU of its uplink in bytes.")
+    interface: list[Interface] = Field(
+        ABSENT, description="Further interfaces. The nodes on their switches send through this router."
+    )
+
+
+class Host(Table):
+    """A host. One interface is described beside it, several each in a table of its own."""
+
+    link: str = Field(
+        ABSENT, description="What its first interface is plugged into: a switch, or a router, whose LAN is meant."
+    )
+    address: Texts = Field(
+        ABSENT,
+        description="The address of its first interface, or several; with a prefix length or without. "
+        "Chosen where not given.",
+    )
+    mtu: Mtu = Field(ABSENT, description="The MTU of its first interface in bytes.")
+    interface: Annotated[
+        Annotated[str, Tag(TEXT)] | Annotated[list[Interface], Tag(LIST)],
+        Discriminator(_shape, custom_error_type="shape", custom_error_message="text or tables"),
+    ] = Field(
+        ABSENT, description="The name of its first interface (eth0 where not given), or tables: further interfaces."
+    )
+
+
+class End(Table):
+    """One end of a cable."""
+
+    node: str = Field(description="The host or router that it is plugged into.")
+    name: str = Field(ABSENT, description="The interface's name; eth0, eth1, ... where none is given.")
+    address: Texts = Field(
+        ABSENT,
+        description="The interface's address, or several; with a prefix length (172.16.0.1/24) or without. "
+        "Chosen where not given.",
+    )
+
+
+class Link(Table):
+    """A cable of its own between two hosts, two routers, or a host and a router."""
+
+    ends: list[
+        Annotated[
+            Annotated[str, Tag(TEXT)] | Annotated[End, Tag(TABLE)],
+            Discriminator(_shape, custom_error_type="shape", custom_error_message="a node's name or a table"),
+        ]
+    ] = Field(description="Its two ends: names of nodes, or tables that say more.", min_length=2, max_length=2)
+    subnet: Texts = Field(ABSENT, description="Its subnet, or one for each family. Chosen where not given.")
+    mtu: Mtu = Field(ABSENT, description="The MTU of both ends in bytes. 1500 where not given.")
+
+
+class Lab(Table):
+    """A lab: switches, routers, hosts and the cables between them."""
+
+    name: str = Field(ABSENT, description="The lab's name, a hostname label. The file's name where not given.")
+    title: str = Field(ABSENT, description="What the lab is, in a line.")
+    overlapping_lans: bool = Field(
+        ABSENT, description="Whether LANs behind different NATs may use one subnet, as homes in the world do."
+    )
+    switch: dict[str, Switch | None] = Field(ABSENT, description="The switches, by name.")
+    router: dict[str, Router | None] = Field(ABSENT, description="The routers, by name.")
+    host: dict[str, Host | None] = Field(ABSENT, description="The hosts, by name.")
+    link: list[Link] = Field(ABSENT, description="The cables between two hosts, two routers, or one of each.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a lab file."""
+    schema = Lab.model_json_schema()
+    for table in (schema, *schema["$defs"].values()):
+        del table["title"]  # pydantic's are the names of these classes
+        for value in table["properties"].values():
+            value.pop("title", None)
+            value.pop("default", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A lab of wanlab", **schema}
