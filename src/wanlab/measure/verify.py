@@ -149,7 +149,7 @@ class _Verification:
             done = len(core) * (len(core) - 1) + 2 * len(rest)
             total = len(self.nodes) * (len(self.nodes) - 1)
             self.notes.append(
-                f"reach: {done} of {total} pairs: {len(core)} nodes each with each, the other {len(rest)} with one of those"
+                f"reach: {done} of {total} pairs: {len(core)} nodes each with each, the others with one of those"
             )
         yield from itertools.permutations(core, 2)
         for number, node in enumerate(rest):
@@ -365,7 +365,7 @@ def _as_seen(translation: Translation, own_port: int | None) -> str:
 
 
 def _port_as_chosen(translations: Sequence[Translation], ports: set[int], own: int) -> bool:
-    """Whether the seen ports fit the NATs' way to choose them; of a random one, not every port can be the sender's own."""
+    """Whether the seen ports fit the NATs' way to choose: of random ones, not all can be the sender's own."""
     if all(translation.nat.ports is Ports.PRESERVE for translation in translations):
         return ports == {own}
     return ports != {own}

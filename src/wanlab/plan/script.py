@@ -1,6 +1,7 @@
 """A plan as the `ip`, `nft` and `sysctl` commands that a person would type, one for each step.
 
-Names of interfaces follow `dev` or `name` everywhere: iproute2 would read a port called `up`, or just `a`, as its own word.
+Names of interfaces follow `dev` or `name` everywhere: iproute2 would read a port called `up`, or just `a`, as a word
+of its own.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Nursery:
                     env=command.environment,
                     cwd=command.directory,
                     start_new_session=True,
-                    preexec_fn=prepare,
+                    preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
                 )
             except OSError as error:
                 raise CannotStart(error.errno or 0, directory=error.filename == command.directory) from None

@@ -21,7 +21,7 @@ _LONGEST_SOCKET = 107  # sun_path holds 108 bytes with its NUL
 
 
 def runtime_directory() -> Path:
-    """This user's directory of labs, made where it is missing. Raises MachineError where another user got there first."""
+    """This user's directory of labs, made where it is missing. Raises MachineError where it is another user's."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and _is_ours(Path(given)):
         return _private(Path(given, "wanlab"))

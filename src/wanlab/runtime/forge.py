@@ -28,7 +28,7 @@ from wanlab.runtime.protocol import Frames, Message, error_message, receive, rec
 
 
 def main() -> None:
-    """Serve the program at the other end of the socket that is our stdin: each message with a descriptor orders a lab."""
+    """Serve the program at the other end of the socket that is our stdin: each of its messages orders a lab."""
     set_process_name("wanlab-forge")
     # What the terminal sends is meant for the program that started us, and reaches labs by its end. Not SIG_IGN: that
     # would be inherited by every program of every lab.
@@ -42,29 +42,35 @@ def main() -> None:
     gc.freeze()  # forks share these pages as long as nobody touches them
     frames = Frames()
     orders = 0
-    waiting: socket.socket | None = None
+    waiting: _Guardian | None = None
     while receive_some(program, frames):
         while (found := frames.next()) is not None:
             order, (owner,) = found
-            guardian = waiting or _fork_guardian(program)
+            guardian = waiting or _Guardian(program)
             waiting = None
-            with guardian:
-                send(guardian, order, [owner])
+            send(guardian.orders, order, [owner])
+            guardian.orders.close()
             os.close(owner)
             orders += 1
         if waiting is None and orders > 1:
-            waiting = _fork_guardian(program)
+            waiting = _Guardian(program)
+    if waiting is not None:
+        waiting.orders.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(waiting.pid, 0)
 
 
-def _fork_guardian(program: socket.socket) -> socket.socket:
-    """A new guardian; what it shall guard is sent to it by the socket that is returned."""
-    ours, theirs = socket.socketpair()
-    if os.fork() == 0:
-        program.close()
-        ours.close()
-        _guard(theirs)
-    theirs.close()
-    return ours
+class _Guardian:
+    """A guardian, as the forge sees it: what it shall guard is sent to it by `orders`."""
+
+    def __init__(self, program: socket.socket) -> None:
+        self.orders, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            program.close()
+            self.orders.close()
+            _guard(theirs)
+        theirs.close()
 
 
 def _forget_guardians() -> None:
@@ -86,8 +92,11 @@ def _guard(orders: socket.socket) -> None:
             holding: tuple[int, socket.socket] | WanlabError = _fork_holder()
         except WanlabError as error:
             holding = error
-        with contextlib.suppress(LabEnded):  # the program ended, and needs no lab
+        try:
             order, (descriptor,) = receive(orders, Frames())
+        except LabEnded:  # the program ended, and needs no lab
+            _dismiss(holding)
+        else:
             orders.close()
             owner = socket.socket(fileno=descriptor)
             if isinstance(holding, WanlabError):
@@ -104,7 +113,7 @@ def _guard(orders: socket.socket) -> None:
 
 
 def _fork_holder() -> tuple[int, socket.socket]:
-    """The PID of a holder that prepares itself, and the socket by which it is told what to hold. Raises MachineError."""
+    """A holder that prepares itself: its PID, and the socket by which it is told what to hold. Raises MachineError."""
     become_root()
     ours, theirs = socket.socketpair()
     alive, living = os.pipe()
@@ -123,6 +132,13 @@ def _fork_holder() -> tuple[int, socket.socket]:
     theirs.close()
     # The guardian keeps `living` until it ends.
     return child, ours
+
+
+def _dismiss(holding: tuple[int, socket.socket] | WanlabError) -> None:
+    if not isinstance(holding, WanlabError):
+        child, link = holding
+        link.close()
+        os.waitpid(child, 0)
 
 
 def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wanlab.errors import CommandNotFound, KernelError, NoSuchNode, WanlabError, did_you_mean
+from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, WanlabError, did_you_mean
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
@@ -269,7 +269,10 @@ def run(link: socket.socket) -> None:
         world: World | OSError = World()
     except OSError as error:
         world = error
-    message, (owner, listener, _lock) = receive(link, Frames())  # the lock is held as long as it is open
+    try:
+        message, (owner, listener, _lock) = receive(link, Frames())  # the lock is held as long as it is open
+    except LabEnded:
+        return  # nobody wants a lab any more
     link.close()
     with socket.socket(fileno=owner) as connection:
         try:

@@ -1,7 +1,7 @@
 """A network as a tree that a person reads in a terminal: what hangs below what, with names and addresses.
 
-A network is no tree, so every node is drawn in full in one place (below its uplink, its switch or its router) and by name in
-the others. Long runs of like hosts, or of like routers with all that is behind them, are drawn once and counted.
+A network is no tree, so every node is drawn in full in one place (below its uplink, its switch or its router) and by
+name in the others. Long runs of like hosts, or of like routers with all behind them, are drawn once and counted.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class _Drawing:
 
 def _kind(node: Node, shown: Interface | None) -> str:
     if node.kind is not Kind.HOST:
-        return node.kind.value
+        return str(node.kind.value)
     if not node.interfaces:
         return "host, no link"
     return "" if shown else "host"
