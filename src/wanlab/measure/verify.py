@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import socket
 import subprocess
 import time
@@ -32,8 +33,12 @@ from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
 
-_MOST_NODES = 100
-"""Up to so many nodes each is held against each; of the rest, each against one of those."""
+# The kernel keeps at most 1,024 neighbours for all namespaces together (gc_thresh3), and forgets none that is younger
+# than 5 s: 16 nodes that all send to each other and 300 more pairs stay below that, whatever the lab looks like.
+_CORE = 16
+"""Up to so many nodes each is held against each."""
+_OTHERS = 300
+"""Of the rest so many, spread evenly, are held against one of those."""
 _SERVER_PATIENCE = 2.0  # seconds for a TCP connection
 
 
@@ -105,38 +110,32 @@ class _Verification:
         self.network: Network = lab.network
         self.atlas = Atlas(lab.network)
         self.notes: list[str] = []
-        self.nodes = [node for node in self.network.of(Kind.ROUTER, Kind.HOST) if _addresses(node)]
+        everyone = [node for node in self.network.of(Kind.ROUTER, Kind.HOST) if _addresses(node)]
+        rest = everyone[_CORE:]
+        self.core = everyone[:_CORE]
+        self.others = rest[:: math.ceil(len(rest) / _OTHERS)] if rest else []
+        self.nodes = [*self.core, *self.others]
+        if self.others:
+            self.notes.append(
+                f"{len(self.nodes)} of {len(everyone)} nodes: {_CORE} each with each, the others with one of those;"
+                f" names in {_CORE}"
+            )
 
     def checks(self) -> Iterator[Check]:
         """All checks. The packets of one group go out together."""
         reach = self._reach_trials()
         sizes = self._size_trials()
         injected = list(self._injections())
-        self._run([trial.flow for trial in reach], [flow for _, flow in injected], [trial.flow for trial in sizes])
+        exchange(self.lab, [*(trial.flow for trial in (*reach, *sizes)), *(flow for _, flow in injected)])
         yield from (self._judge_reach(trial) for trial in reach)
         yield from self._judge_nat(reach)
         yield from (self._judge_injection(name, flow) for name, flow in injected)
         yield from self._judge_sizes(sizes)
         yield from self._names()
 
-    def _run(self, *groups: Sequence[Flow]) -> None:
-        """Exchange all flows, at most some hundred nodes at a time: each takes a descriptor of this process."""
-        flows = [flow for group in groups for flow in group]
-        flows.sort(key=lambda flow: self._rank[flow.sender] // _MOST_NODES)
-        batch: list[Flow] = []
-        nodes: set[str] = set()
-        for flow in flows:
-            if len(nodes | {flow.sender, flow.receiver}) > 3 * _MOST_NODES:
-                exchange(self.lab, batch)
-                batch, nodes = [], set()
-            batch.append(flow)
-            nodes |= {flow.sender, flow.receiver}
-        if batch:
-            exchange(self.lab, batch)
-
     @cached_property
-    def _rank(self) -> dict[str, int]:
-        return {node.name: number for number, node in enumerate(self.nodes)}
+    def _names_of_nodes(self) -> frozenset[str]:
+        return frozenset(node.name for node in self.nodes)
 
     # -- reach ---------------------------------------------------------------------------------------------------
 
@@ -144,16 +143,9 @@ class _Verification:
         return [self._trial(a, b, address) for a, b in self._pairs() for address in _addresses(b)]
 
     def _pairs(self) -> Iterator[tuple[Node, Node]]:
-        core, rest = self.nodes[:_MOST_NODES], self.nodes[_MOST_NODES:]
-        if rest:
-            done = len(core) * (len(core) - 1) + 2 * len(rest)
-            total = len(self.nodes) * (len(self.nodes) - 1)
-            self.notes.append(
-                f"reach: {done} of {total} pairs: {len(core)} nodes each with each, the others with one of those"
-            )
-        yield from itertools.permutations(core, 2)
-        for number, node in enumerate(rest):
-            other = core[number % len(core)]
+        yield from itertools.permutations(self.core, 2)
+        for number, node in enumerate(self.others):
+            other = self.core[number % len(self.core)]
             yield node, other
             yield other, node
 
@@ -245,7 +237,7 @@ class _Verification:
             inside = {i.segment for i in router.interfaces if i.addresses and i.name != router.uplink}
             for segment in sorted(inside):
                 for target in self.network.peers(segment):
-                    if target.node != router.name and target.node in self._rank:
+                    if target.node != router.name and target.node in self._names_of_nodes:
                         for address in target.addresses:
                             if any(a.version == address.version for a in outside.addresses):
                                 injection = Injection(outside, wan)
@@ -266,7 +258,8 @@ class _Verification:
         trials = []
         for node in self.nodes:
             for version in {address.version for address in _addresses(node)}:
-                others = self.nodes if len(self.nodes) <= _MOST_NODES else self.nodes[:3]
+                # Of a large lab's nodes every one sends to the neighbour that it has met already.
+                others = self.core if node in self.core else [self.core[self.others.index(node) % len(self.core)]]
                 ways = [
                     self._trial(node, other, address)
                     for other in others
@@ -294,17 +287,19 @@ class _Verification:
         for fitting, excess in zip(trials[::2], trials[1::2], strict=True):
             size = fitting.journey.mtu
             subject = f"{fitting.flow.sender} -> {fitting.flow.receiver}"
-            seen = f"{size} {'arrive' if fitting.flow.arrived else 'do not arrive'}, "
-            seen += f"{size + 1} {'arrive' if excess.flow.arrived else 'do not'}"
-            ok = fitting.flow.arrived is not None and excess.flow.arrived is None
+            sent = excess.flow.error != errno.EMSGSIZE
+            refused = size < fitting.journey.first_mtu or not sent
+            seen = f"{size} {'arrive' if fitting.flow.arrived else 'do not arrive'}, {size + 1} "
+            seen += "arrive" if excess.flow.arrived else "leave, and do not arrive" if not refused else "do not"
+            ok = fitting.flow.arrived is not None and excess.flow.arrived is None and refused
             yield Check("mtu", subject, f"{size} bytes pass whole, {size + 1} do not", seen, ok)
 
     # -- names ---------------------------------------------------------------------------------------------------
 
     def _names(self) -> Iterator[Check]:
         wanted = {node.name: str(node.address) for node in self.nodes}
-        asked = list(wanted)[:_MOST_NODES]
-        for node in self.nodes[:_MOST_NODES]:
+        asked = list(wanted)
+        for node in self.nodes if len(self.nodes) < 2 * _CORE else self.core:
             wrong, problem = self._resolve(node.name, {name: wanted[name] for name in asked})
             seen = problem or (f"wrong: {', '.join(wrong)}" if wrong else _count(len(asked), "name"))
             yield Check(

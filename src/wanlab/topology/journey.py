@@ -15,6 +15,8 @@ from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
 
 INITIAL_TTL = 64
 
+_NO_LIMIT = 65535  # what never leaves a node meets no MTU but that of `lo`
+
 
 class End(Enum):
     """How a journey ends."""
@@ -48,6 +50,8 @@ class Journey:
     ttl: int
     mtu: int
     """The smallest on the way: what a packet may have without being fragmented."""
+    first_mtu: int
+    """That of the interface by which it left: one byte more, and the sender itself refuses."""
     translations: tuple[Translation, ...] = ()
 
     @property
@@ -88,37 +92,39 @@ class Atlas:
         node = self.network[sender]
         path = [sender]
         translations: list[Translation] = []
-        ttl, mtu = INITIAL_TTL, 65535
+        ttl, mtu, first_mtu = INITIAL_TTL, _NO_LIMIT, _NO_LIMIT
         source: IPAddress | None = None
         came_in: Interface | None = None
         while True:
             if destination in self._own[node.name]:
                 guarded = came_in is not None and node.firewall and came_in.name == node.uplink
                 end = End.UNASKED if guarded else End.DELIVERED
-                return Journey(tuple(path), end, source or destination, ttl, mtu, tuple(translations))
+                return Journey(tuple(path), end, source or destination, ttl, mtu, first_mtu, tuple(translations))
             if came_in is not None:
                 refused = self._refusal(node, came_in)
                 if refused is not None:
-                    return Journey(tuple(path), refused, source, ttl, mtu, tuple(translations))
+                    return Journey(tuple(path), refused, source, ttl, mtu, first_mtu, tuple(translations))
                 ttl -= 1
             out, hop = self._next(node, destination)
             if out is None:
-                return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, tuple(translations))
+                return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, first_mtu, tuple(translations))
             mine = next(address.ip for address in out.addresses if address.version == destination.version)
             if source is None:
                 source = mine
             elif node.nat is not None and out.name == node.uplink and destination.version == 4:
                 translations.append(Translation(node.name, node.nat, source, mine))
                 source = mine
+            if came_in is None:
+                first_mtu = out.mtu
             mtu = min(mtu, out.mtu)
             came_in = self._neighbours.get((out.segment, hop))
             if came_in is None or ttl == 0:
-                return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, tuple(translations))
+                return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations))
             node = self.network[came_in.node]
             path.append(node.name)
 
     def answered(self, there: Journey) -> bool:
-        """Whether an answer to a delivered first packet finds its way back, by the state that the packet left behind."""
+        """Whether an answer to a delivered first packet finds its way back, by the state that it left behind."""
         if not there.delivered or there.source is None:
             return False
         node, destination = self.network[there.last], there.source
