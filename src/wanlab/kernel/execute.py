@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wanlab.errors import KernelError
 from wanlab.kernel import nftables
-from wanlab.kernel.netlink import Netlink
+from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
 from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unshare
 from wanlab.plan.steps import (
     AddAddress,
@@ -80,6 +80,11 @@ class Executor:
         self._netlink: Netlink | None = None
         self._sent: list[Step] = []
         """The steps whose messages wait in the netlink socket."""
+        self._peers: dict[tuple[str, str], tuple[str, str]] = {}
+        """For each end of a cable made here, the other."""
+        self._up: set[tuple[str, str]] = set()
+        self._unsettled: dict[str, list[tuple[Step, str]]] = {}
+        """Ends that got their carrier after they were brought up, by node."""
         self._handles: dict[str, int] = {}
         """Descriptors of namespaces that waiting messages refer to."""
 
@@ -90,7 +95,7 @@ class Executor:
                 self._take(step)
                 if done % 500 == 499:
                     progress(done + 1)
-            self._flush()
+            self._settle()
         finally:
             self._leave()
             self._namespaces.enter(None)
@@ -114,6 +119,8 @@ class Executor:
             case AddCable(a, b):
                 self._enter(None)
                 self._send(step).add_veth(self._end(a), self._end(b))
+                self._peers[a.node, a.interface] = (b.node, b.interface)
+                self._peers[b.node, b.interface] = (a.node, a.interface)
             case AddBridge(node, interface, mac, mtu):
                 self._enter(node)
                 self._send(step).add_bridge(interface, self._new_index(node, interface), mac, mtu)
@@ -123,12 +130,33 @@ class Executor:
             case SetUp(node, interface):
                 self._enter(node)
                 self._send(step).set_up(self._index(node, interface))
+                self._note_up(step, node, interface)
             case AddAddress(node, interface, address):
                 self._enter(node)
                 self._send(step).add_address(self._index(node, interface), address)
             case AddRoute(node, destination, via, interface, metric):
                 self._enter(node)
                 self._send(step).add_route(destination, via, self._index(node, interface), metric)
+
+    def _note_up(self, step: Step, node: str, interface: str) -> None:
+        """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
+        peer = self._peers.get((node, interface))
+        if peer is None:
+            return
+        self._up.add((node, interface))
+        if peer in self._up:
+            self._send(step).settle(self._index(node, interface))
+            self._unsettled.setdefault(peer[0], []).append((step, peer[1]))
+
+    def _settle(self) -> None:
+        for node, ends in self._unsettled.items():
+            self._enter(node)
+            for number, (step, interface) in enumerate(ends):
+                if number % MOST_ANSWERS == 0:
+                    self._flush()
+                self._send(step).settle(self._index(node, interface))
+        self._unsettled.clear()
+        self._flush()
 
     _visit: str | None = None
 

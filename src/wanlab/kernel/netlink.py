@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWQDISC = 16, 17, 20, 24, 36
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWQDISC = 16, 17, 18, 20, 24, 36
 _NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
 _NLMSG_ERROR = 2
@@ -20,7 +20,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
-_IFLA_NET_NS_FD = 28
+_IFLA_NET_NS_FD, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 28, 29, 1 << 3
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFF_UP = 0x1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
@@ -30,6 +30,7 @@ _RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
 
 # An acknowledgement takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
 _MOST_IN_FLIGHT = 100
+MOST_ANSWERS = 25  # an interface as the kernel describes it takes about 3 KiB of it
 
 Refused = Callable[[int, int, str], Exception]
 """Makes an exception from: which message (as counted from the last flush), errno, the kernel's own words."""
@@ -75,7 +76,7 @@ class Netlink:
         self._add(_RTM_NEWLINK, _NLM_CREATE | _NLM_EXCL, body)
 
     def add_link(self, kind: str, name: str, index: int, data: bytes = b"", lower: int | None = None) -> None:
-        """Make an interface of any other kind: *data* is the attributes of that kind, *lower* the interface it rides on."""
+        """Make an interface of any other kind: *data* has that kind's attributes, *lower* is the interface below it."""
         info = _text(_IFLA_INFO_KIND, kind) + attribute(_IFLA_INFO_DATA, data)
         body = _ifinfo(index) + _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, info)
         if lower is not None:
@@ -95,6 +96,14 @@ class Netlink:
     def set_up(self, index: int) -> None:
         """Bring an interface up."""
         self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=True))
+
+    def settle(self, index: int) -> None:
+        """Have the kernel act at once on what an interface's carrier did last, as asking for the interface makes it do.
+
+        Else it acts when it comes to it (net/core/link_watch.c: some hundred interfaces a second), and until then the
+        interface sends nothing. Its answers are long: flush after :data:`MOST_ANSWERS` of these.
+        """
+        self._add(_RTM_GETLINK, 0, _ifinfo(index) + _number(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS))
 
     def delete_link(self, index: int) -> None:
         """Remove an interface; of a veth pair, both ends."""

@@ -6,6 +6,7 @@ RFC 792 and RFC 4443; the words are those of iputils' ping, which people know.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -111,7 +112,8 @@ def _v4_header_length(packet: bytes) -> int | None:
 
 def checksum(data: bytes) -> int:
     """RFC 1071's."""
-    total = sum(word for (word,) in struct.iter_unpack("!H", data + b"\0" * (len(data) % 2)))
+    words: Iterator[tuple[int]] = struct.iter_unpack("!H", data + b"\0" * (len(data) % 2))
+    total = sum(word for (word,) in words)
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
@@ -57,16 +58,12 @@ class Connection:
         self._socket.settimeout(seconds)
 
     def wait_for_end(self) -> None:
-        """Wait until the other side has closed it."""
-        self._socket.settimeout(None)
-        with contextlib.suppress(LabEnded, ConnectionError):
+        """Say that nothing more will be asked, and wait until the other side has closed it."""
+        with contextlib.suppress(LabEnded, OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(None)
             while True:
                 receive(self._socket, self._frames)
-
-    def hang_up(self) -> None:
-        """Say that nothing more will be asked; answers can still be read."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close."""
@@ -110,9 +107,9 @@ class _Forge:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owner = 0
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._owners: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def order(self, directory: Path, name: str) -> Connection:
         """Order a lab of that name; the connection owns it, and what it shall be is the first message to be sent."""
@@ -128,25 +125,40 @@ class _Forge:
                     if attempt == 2:
                         ours.close()
                         raise LabEnded("the process that makes labs keeps dying") from None
-        return Connection(ours)
+        owner = Connection(ours)
+        self._owners.add(owner)
+        return owner
 
     def _running(self) -> socket.socket:
-        if self._socket is None or self._owner != os.getpid():
+        if self._socket is None:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(_FORGE, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/")
-            self._socket, self._owner = ours, os.getpid()
+            self._socket = ours
         return self._socket
 
     def stop(self) -> None:
-        """End the forge, if it is ours. Labs that are up do not notice."""
+        """End the forge. Labs that are up do not notice."""
         with self._lock:
-            if self._socket is not None and self._owner == os.getpid():
+            if self._socket is not None:
                 self._socket.close()
-                if self._process is not None:
-                    self._process.wait()
+            if self._process is not None:
+                self._process.wait()
             self._socket = self._process = None
+
+    def forget(self) -> None:
+        """In a forked child: the forge and the labs are the parent's, and end with that, not with us."""
+        for owner in list(self._owners):
+            owner.close()
+        self._owners.clear()
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.returncode = 0  # no child of ours: Popen need not care
+        self._socket = self._process = None
+        self._lock = threading.Lock()  # another thread may have held the old one
 
 
 forge = _Forge()
 atexit.register(forge.stop)
+os.register_at_fork(after_in_child=forge.forget)

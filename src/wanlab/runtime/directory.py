@@ -53,7 +53,9 @@ class Place:
 
     def clear(self) -> None:
         """Remove the place and what is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        # In turn: else it could be the ruin, then the new place, of somebody who claims the same name meanwhile.
+        with _turn(self.path.parent):
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def claim(directory: Path, name: str) -> Place:

@@ -30,6 +30,8 @@ from wanlab.runtime.protocol import Frames, Message, error_message, receive, rec
 def main() -> None:
     """Serve the program at the other end of the socket that is our stdin: each of its messages orders a lab."""
     set_process_name("wanlab-forge")
+    # Whatever the thread that started us blocks: without SIGCHLD a holder would wait for ever.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # What the terminal sends is meant for the program that started us, and reaches labs by its end. Not SIG_IGN: that
     # would be inherited by every program of every lab.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
@@ -48,7 +50,12 @@ def main() -> None:
             order, (owner,) = found
             guardian = waiting or _Guardian(program)
             waiting = None
-            send(guardian.orders, order, [owner])
+            try:
+                send(guardian.orders, order, [owner])
+            except ConnectionError:  # somebody killed the one that waited
+                guardian.orders.close()
+                guardian = _Guardian(program)
+                send(guardian.orders, order, [owner])
             guardian.orders.close()
             os.close(owner)
             orders += 1

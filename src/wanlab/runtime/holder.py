@@ -69,8 +69,8 @@ class Holder:
 
     def build(self, lab: Message, inside: Path) -> None:
         """Build the lab that the owner's message describes. Raises WanlabError; then nothing must be served."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lab = lab
         steps = decode(lab["steps"])
         if any(isinstance(step, LoadRuleset) for step in steps):
@@ -79,14 +79,17 @@ class Holder:
             self._world.furnish(inside, lab["hosts"], lab["name"])
         except OSError as error:
             raise KernelError(f"making the lab's mounts: {error.strerror}", errno=error.errno or 0) from None
-        self._nursery = Nursery(self._world, (soft, hard))
+        self._nursery = Nursery(self._world, most)
         self._nodes = [step.node for step in steps if isinstance(step, AddNamespace)]
         Executor(self._world.namespaces).execute(steps, self._progress(len(steps)))
 
     def _progress(self, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
             if self._owner is not None:
-                self._owner.answer({"progress": done, "of": total})
+                try:
+                    send(self._owner.connection, {"progress": done, "of": total})
+                except OSError:
+                    self._end()  # nobody waits for this lab any more
 
         return tell
 
@@ -115,7 +118,10 @@ class Holder:
                     self._hear(key.data)
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # it hung up before its turn, or there is no descriptor left: a lab does not end by that
+            return
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         uid = int.from_bytes(credentials[4:8], "little")
         if uid != os.geteuid():  # ours is 0 inside; whoever is not us maps to something else
@@ -130,12 +136,13 @@ class Holder:
     def _hear(self, client: _Client) -> None:
         try:
             alive = receive_some(client.connection, client.frames)
-            found = client.frames.next()
-        except (OSError, ValueError):
-            alive, found = False, None
-        while found is not None:
-            self._obey(client, *found)
-            found = client.frames.next()
+            while (found := client.frames.next()) is not None:
+                self._obey(client, *found)
+        except OSError as error:  # perhaps there was no descriptor left for what it sent: then it wants to know
+            client.answer(error_message(error))
+            alive = False
+        except (ValueError, RecursionError):
+            alive = False
         if not alive:
             self._drop(client)
 
@@ -157,7 +164,7 @@ class Holder:
             if verb is None:
                 raise KernelError(f"this lab does not know the request {message.get('verb')!r}")
             verb(client, message, descriptors)
-        except (WanlabError, OSError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a client asks for, the others' lab stays up
             client.answer(error_message(error))
         finally:
             for descriptor in descriptors:
@@ -197,6 +204,8 @@ class Holder:
             message["environment"],
             message["directory"],
             message["terminal"],
+            message["umask"],
+            (message["open_files"][0], message["open_files"][1]),
         )
         try:
             child = self._nursery.start(command, descriptors)
@@ -263,6 +272,8 @@ class Holder:
 def run(link: socket.socket) -> None:
     """Be a holder: prepare what every lab needs, wait on *link* for a lab to hold, hold it. Ends with the process."""
     set_process_name("wanlab-holder")
+    # The first process of a PID namespace gets only the signals that it handles, and SIGKILL (pid_namespaces(7)).
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # /proc is still the machine's: it knows us by the PID that the machine knows us by.
     pid_outside = int(os.readlink("/proc/self"))
     try:
@@ -281,7 +292,7 @@ def run(link: socket.socket) -> None:
             lab, _ = receive(connection, Frames())
             holder = Holder(world, connection, socket.socket(fileno=listener), pid_outside)
             holder.build({**lab, "name": message["name"]}, Path(message["inside"]))
-        except WanlabError as error:
+        except Exception as error:  # a plan that makes no sense is told as well as one that the kernel refuses
             with contextlib.suppress(OSError):
                 send(connection, error_message(error))
             return

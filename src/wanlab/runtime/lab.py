@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wanlab.errors import KernelError, LabExists, UsageError
+from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.compile import compile_network
 from wanlab.plan.steps import encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
-from wanlab.runtime.process import Arguments, Output, Process, Stream
+from wanlab.runtime.process import Arguments, Output, Process
+from wanlab.runtime.streams import Stream
+from wanlab.runtime.threads import in_thread
 from wanlab.topology.network import Interface, IPAddress, Kind, Node, Route
 from wanlab.topology.topology import Topology
 
@@ -51,13 +55,18 @@ class Lab:
         self._owner: Connection | None = None
         self._nodes: dict[str, LabNode] = {}
         self._processes: list[Process] = []
+        self._processes_lock = threading.Lock()
+        self._many_processes = 16
+        self._process = os.getpid()
+        """Whose lab it is: a forked child may use it, and does not end it."""
+        self._attached = False
         self.pid = 0
         """The PID of the process that holds the lab, while it is up."""
 
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
         """The lab of that name that is up already, or the only one. Closing it leaves the lab up. Raises NoSuchLab."""
-        from wanlab.topology.document import from_document
+        from wanlab.topology.document import rebuild
 
         directory = runtime_directory()
         name = name or only_lab(directory)
@@ -66,8 +75,9 @@ class Lab:
             info, _ = connection.ask({"verb": "info"})
         finally:
             connection.close()
-        lab = cls(from_document(info["document"]), name=name)
+        lab = cls(rebuild(info["document"]), name=name)
         lab._directory = directory
+        lab._attached = True
         lab.pid = info["pid"]
         return lab
 
@@ -103,6 +113,10 @@ class Lab:
                 owner.close()
                 if self._name:
                     raise
+            except WanlabError:
+                owner.wait_for_end()  # until nothing is left of it
+                owner.close()
+                raise
             except BaseException:
                 owner.close()
                 raise
@@ -125,11 +139,11 @@ class Lab:
 
     def down(self) -> None:
         """Take the lab down; returns when its processes, namespaces and socket are gone."""
-        if self._directory is None:
+        if self._directory is None or (self._owner is not None and self._process != os.getpid()):
             return
         directory, self._directory = self._directory, None
+        self.pid = 0
         if self._owner is not None:
-            self._owner.hang_up()
             self._owner.wait_for_end()
             self._owner.close()
             self._owner = None
@@ -139,21 +153,31 @@ class Lab:
             connection.close()
             if not wait_until_cleared(directory, self.name):
                 raise KernelError(f"lab {self.name!r} does not end")
-        for process in self._processes:
+        with self._processes_lock:
+            ended, self._processes = self._processes, []
+        for process in ended if self._process == os.getpid() else ():
             process.wait()
-        self._processes.clear()
 
     def __enter__(self) -> Lab:
-        return self.up()
+        return self if self._attached else self.up()
 
     def __exit__(self, *exception: object) -> None:
-        self.down()
+        if not self._attached:
+            self.down()
 
     async def __aenter__(self) -> Lab:
-        return await asyncio.to_thread(self.up)
+        rising = asyncio.ensure_future(in_thread(self.__enter__))
+        try:
+            return await asyncio.shield(rising)
+        except asyncio.CancelledError:
+            # It comes up all the same: let it, to take it down again.
+            with contextlib.suppress(WanlabError):
+                await rising
+                await in_thread(self.__exit__)
+            raise
 
     async def __aexit__(self, *exception: object) -> None:
-        await asyncio.to_thread(self.down)
+        await in_thread(self.__exit__)
 
     # -- what is in it -------------------------------------------------------------------------------------------
 
@@ -192,8 +216,12 @@ class Lab:
 
     def _keep(self, process: Process) -> None:
         """Hold on to a process, since what nobody holds on to is closed, and closing ends it."""
-        self._processes = [known for known in self._processes if known.returncode is None]
-        self._processes.append(process)
+        with self._processes_lock:
+            self._processes = [known for known in self._processes if known.returncode is None]
+            if len(self._processes) >= self._many_processes:  # now and then: asking each one takes a system call
+                self._processes = [known for known in self._processes if known.poll() is None]
+                self._many_processes = 2 * len(self._processes) + 16
+            self._processes.append(process)
 
 
 class LabNode:
@@ -312,22 +340,67 @@ class LabNode:
         Raises subprocess.TimeoutExpired (the program is killed first), subprocess.CalledProcessError with *check*,
         CommandNotFound.
         """
+        return self._run(
+            args,
+            lambda process: None,
+            input=input,
+            capture_output=capture_output,
+            timeout=timeout,
+            check=check,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            **options,
+        )
+
+    def _run(
+        self,
+        args: Arguments,
+        started: Callable[[Process], None],
+        *,
+        input: Output = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
         if input is not None:
+            if stdin is not None:
+                raise ValueError("give 'input' or 'stdin', not both")
             stdin = subprocess.PIPE
         if capture_output:
+            if stdout is not None or stderr is not None:
+                raise ValueError("give 'capture_output' or 'stdout' and 'stderr', not both")
             stdout = stderr = subprocess.PIPE
-        process = self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
-        try:
-            output, problems = process.communicate(input, timeout)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        with self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options) as process:
+            started(process)
+            try:
+                output, problems = process.communicate(input, timeout)
+            except BaseException:
+                process.kill()
+                raise
         code = process.wait()
         if check and code:
             raise subprocess.CalledProcessError(code, process.args, output, problems)
         return subprocess.CompletedProcess(process.args, code, output, problems)
 
     async def run_async(self, args: Arguments, **options: Any) -> subprocess.CompletedProcess[Any]:
-        """`run`, without holding up the event loop."""
-        return await asyncio.to_thread(functools.partial(self.run, args, **options))
+        """`run`, without holding up the event loop. Being cancelled kills the program."""
+        cancelled = threading.Event()
+        running: list[Process] = []
+
+        def started(process: Process) -> None:
+            running.append(process)
+            if cancelled.is_set():
+                process.kill()
+
+        try:
+            return await in_thread(functools.partial(self._run, args, started, **options))
+        except asyncio.CancelledError:
+            cancelled.set()
+            for process in running:
+                process.kill()
+            raise

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import select
 import selectors
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from wanlab.errors import CommandNotFound, LabEnded
 from wanlab.runtime.connection import Connection
+from wanlab.runtime.streams import Stream, Streams
 
 Arguments: TypeAlias = Sequence[str | os.PathLike[str]]
 """A program and its arguments."""
-
-Stream: TypeAlias = int | IO[Any] | None
-"""What `subprocess` takes: None (the caller's), PIPE, DEVNULL, STDOUT (for stderr), a descriptor or a file."""
 
 Output: TypeAlias = Any
 """bytes, or str in text mode, or None for a stream that is not captured; as with `subprocess`, the call decides."""
@@ -48,41 +50,44 @@ class Process:
         errors: str | None = None,
         terminal: bool = False,
     ) -> None:
-        if isinstance(args, (str, bytes)) or not args:
-            raise TypeError("args is a sequence of strings; for a shell's words: ['sh', '-c', '...']")
-        self.args = [os.fspath(argument) for argument in args]
+        self.args = args
+        self.stdin: IO[Any] | None = None
+        self.stdout: IO[Any] | None = None
+        self.stderr: IO[Any] | None = None
         self.returncode: int | None = None
         self._connection = connection
         self._lock = threading.Lock()
         self._encoding = encoding or ("utf-8" if text or errors else None)
         self._errors = errors
-        environment = dict(os.environ if env is None else env)
-        if node is not None:
-            environment["WANLAB_NODE"] = node
-        with _Streams(stdin, stdout, stderr) as streams:
-            try:
-                _, handles = connection.ask(
-                    {
-                        "verb": "spawn",
-                        "node": node,
-                        "argv": self.args,
-                        "environment": environment,
-                        "directory": os.fspath(cwd) if cwd is not None else str(Path.cwd()),
-                        "terminal": terminal,
-                    },
-                    streams.theirs,
-                )
-            except CommandNotFound as error:
-                error.filename = self.args[0]
-                connection.close()
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            self._handle = handles[0]
-            self.stdin: IO[Any] | None = self._file(streams.take(0), "w")
-            self.stdout: IO[Any] | None = self._file(streams.take(1), "r")
-            self.stderr: IO[Any] | None = self._file(streams.take(2), "r")
+        self._pending: memoryview | None = None
+        """What `communicate` has yet to write; None before it is called."""
+        self._chunks: dict[IO[Any], list[bytes]] = {}
+        """What `communicate` has read: it may be called again after a timeout."""
+        try:
+            argv = _argv(args)
+            request = {
+                "verb": "spawn",
+                "node": node,
+                "argv": argv,
+                "environment": _environment(env, node),
+                "directory": os.fspath(cwd) if cwd is not None else str(Path.cwd()),
+                "terminal": terminal,
+                "umask": _umask(),
+                "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
+            }
+            with Streams(stdin, stdout, stderr) as streams:
+                _, handles = connection.ask(request, streams.theirs)
+                self._handle = handles[0]
+                # As long as this object, not as the program: who watches the descriptor must be able to let go of it.
+                weakref.finalize(self, os.close, self._handle)
+                self.stdin = self._file(streams.take(0), "w")
+                self.stdout = self._file(streams.take(1), "r")
+                self.stderr = self._file(streams.take(2), "r")
+        except BaseException as error:
+            if isinstance(error, CommandNotFound):
+                error.filename = os.fsdecode(args[0])
+            connection.close()
+            raise
         self.pid = _pid_here(self._handle)
         """Its PID as the machine sees it (inside the lab it has another one)."""
 
@@ -91,48 +96,62 @@ class Process:
             return None
         if self._encoding:
             return open(descriptor, mode, encoding=self._encoding, errors=self._errors)
-        return open(descriptor, mode + "b", buffering=-1 if mode == "r" else 0)
+        return open(descriptor, mode + "b")
 
     def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                stream.close()
-        self.wait()
+        try:
+            self._close_streams()
+        finally:
+            self.wait()
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable when the program ends."""
+        """A descriptor that becomes readable when the program ends; `poll` knows the status then."""
         return self._handle
 
     def poll(self) -> int | None:
-        """The exit status if it has ended, else None."""
-        try:
-            return self.wait(0)
-        except subprocess.TimeoutExpired:
-            return None
+        """The exit status if it has ended, else None. Never waits, whatever other threads do."""
+        if self._lock.acquire(blocking=False):
+            with _released(self._lock):
+                if self.returncode is None and _is_readable(self._handle):
+                    self._hear(None)  # it has ended, so the holder is about to say how
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; the exit status, or minus the signal. Raises subprocess.TimeoutExpired."""
-        with self._lock:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        with _released(self._lock):
             if self.returncode is None:
-                # Zero would make the socket non-blocking, which is what a poll wants, but with another exception.
-                self._connection.set_timeout(timeout if timeout is None or timeout > 0 else 1e-6)
                 try:
-                    self.returncode = int(self._connection.hear()[0]["exit"])
-                except LabEnded:
-                    self.returncode = -signal.SIGKILL  # the kernel ended it with the lab
+                    self._hear(None if deadline is None else deadline - time.monotonic())
                 except TimeoutError:
                     raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
-                self._connection.close()
-                os.close(self._handle)
+            assert self.returncode is not None
             return self.returncode
+
+    def _hear(self, seconds: float | None) -> None:
+        """Have the holder tell the exit status. Raises TimeoutError."""
+        # Zero would make the socket non-blocking, which is what a poll wants, but with another exception.
+        self._connection.set_timeout(None if seconds is None else max(seconds, 1e-6))
+        try:
+            self.returncode = int(self._connection.hear()[0]["exit"])
+        except LabEnded:
+            self.returncode = -signal.SIGKILL  # the kernel ended it with the lab
+        self._connection.close()
 
     def send_signal(self, number: int) -> None:
         """Send it a signal; nothing happens where it has ended."""
         if self.returncode is None:
             self._connection.tell({"verb": "signal", "signal": int(number)})
+
+    def send_signal_to_group(self, number: int) -> None:
+        """Send a signal to its process group, as a terminal does: to it and what it started."""
+        if self.returncode is None:
+            self._connection.tell({"verb": "signal", "signal": int(number), "group": True})
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM)."""
@@ -145,105 +164,135 @@ class Process:
     def communicate(self, input: Output = None, timeout: float | None = None) -> tuple[Output, Output]:
         """Write *input*, read what it writes until it ends; (stdout, stderr), None for what is no PIPE.
 
-        Raises subprocess.TimeoutExpired; then it still runs.
+        Raises subprocess.TimeoutExpired; then it still runs, and a second call goes on where the first ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pending = self._encode(input)
-        chunks: dict[IO[Any], list[bytes]] = {}
+        self._begin_to_communicate(input)
         with selectors.DefaultSelector() as selector:
-            for output in (self.stdout, self.stderr):
-                if output is not None and not output.closed:
-                    chunks[output] = []
+            for output in self._chunks:
+                if not output.closed:
                     selector.register(output, selectors.EVENT_READ)
             if self.stdin is not None and not self.stdin.closed:
-                if pending:
-                    os.set_blocking(self.stdin.fileno(), False)
-                    selector.register(self.stdin, selectors.EVENT_WRITE)
-                else:
-                    self.stdin.close()
+                selector.register(self.stdin, selectors.EVENT_WRITE)
             while selector.get_map():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+                    raise self._expired(timeout)
                 for key, _ in selector.select(left):
                     stream: Any = key.fileobj
                     if stream is self.stdin:
-                        pending = _write_some(key.fd, pending)
-                        done = not pending
+                        self._pending = _write_some(key.fd, self._pending or memoryview(b""))
+                        done = not self._pending
                     else:
                         data = os.read(key.fd, 1 << 16)
-                        chunks[stream].append(data)
+                        self._chunks[stream].append(data)
                         done = not data
                     if done:
                         selector.unregister(stream)
                         stream.close()
-        self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return self._decode(self.stdout, chunks), self._decode(self.stderr, chunks)
+        try:
+            self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise self._expired(timeout) from None
+        return self._decode(self.stdout), self._decode(self.stderr)
+
+    def _begin_to_communicate(self, input: Output) -> None:
+        if self._pending is not None:
+            if input:
+                raise ValueError("input cannot be given once communication has begun")
+            return
+        self._pending = memoryview(self._encode(input))
+        self._chunks = {stream: [] for stream in (self.stdout, self.stderr) if stream is not None}
+        if self.stdin is not None and not self.stdin.closed:
+            # Nobody may be reading any more; that is the program's business.
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.flush()  # what the caller wrote before comes first
+            if self._pending:
+                os.set_blocking(self.stdin.fileno(), False)
+            else:
+                with contextlib.suppress(BrokenPipeError):
+                    self.stdin.close()
+
+    def _expired(self, timeout: float | None) -> subprocess.TimeoutExpired:
+        def so_far(stream: IO[Any] | None) -> bytes | None:
+            return None if stream is None else b"".join(self._chunks[stream]) or None
+
+        return subprocess.TimeoutExpired(self.args, timeout or 0, so_far(self.stdout), so_far(self.stderr))
+
+    def _close_streams(self) -> None:
+        """Close our ends of its pipes; what was written and nobody reads any more does not matter."""
+        for stream in (self.stdout, self.stderr, self.stdin):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
     def _encode(self, data: Output) -> bytes:
         if data is None:
             return b""
         return data.encode(self._encoding or "utf-8") if isinstance(data, str) else bytes(data)
 
-    def _decode(self, stream: IO[Any] | None, chunks: Mapping[IO[Any], list[bytes]]) -> Output:
-        if stream is None or stream not in chunks:
+    def _decode(self, stream: IO[Any] | None) -> Output:
+        if stream is None:
             return None
-        data = b"".join(chunks[stream])
+        data = b"".join(self._chunks[stream])
         if not self._encoding:
             return data
-        return data.decode(self._encoding, self._errors or "strict").replace("\r\n", "\n")
+        return data.decode(self._encoding, self._errors or "strict").replace("\r\n", "\n").replace("\r", "\n")
 
 
-class _Streams:
-    """The three descriptors to pass on, and our ends of the pipes among them."""
-
-    def __init__(self, *streams: Stream) -> None:
-        self.theirs: list[int] = []
-        self._ours: dict[int, int] = {}
-        self._close: list[int] = []
-        try:
-            for number, stream in enumerate(streams):
-                self.theirs.append(self._descriptor(number, stream))
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def _descriptor(self, number: int, stream: Stream) -> int:
-        if stream is None:
-            return number
-        if stream == subprocess.PIPE:
-            read, write = os.pipe()
-            theirs, ours = (read, write) if number == 0 else (write, read)
-            self._ours[number] = ours
-            self._close.append(theirs)
-            return theirs
-        if stream == subprocess.DEVNULL:
-            self._close.append(os.open(os.devnull, os.O_RDWR))
-            return self._close[-1]
-        if stream == subprocess.STDOUT:
-            return self.theirs[1]
-        return stream if isinstance(stream, int) else stream.fileno()
-
-    def take(self, number: int) -> int | None:
-        """Our end of the pipe for this stream, which is then the caller's to close."""
-        return self._ours.pop(number, None)
-
-    def __enter__(self) -> _Streams:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for descriptor in (*self._close, *self._ours.values()):
-            os.close(descriptor)
+def _argv(args: Arguments) -> list[str]:
+    if isinstance(args, (str, bytes)) or not args:
+        raise TypeError("args is a sequence of strings; for a shell's words: ['sh', '-c', '...']")
+    argv = [os.fsdecode(argument) for argument in args]
+    if any("\0" in argument for argument in argv):
+        raise ValueError("embedded null byte")
+    return argv
 
 
-def _write_some(descriptor: int, data: bytes) -> bytes:
+def _environment(env: Mapping[str, str] | None, node: str | None) -> dict[str, str]:
+    environment = dict(os.environ if env is None else env)
+    # In the child it would be too late to complain: execve(2) happily takes what nobody can read back.
+    if any("=" in name for name in environment):
+        raise ValueError("illegal environment variable name")
+    if any("\0" in name + value for name, value in environment.items()):
+        raise ValueError("embedded null byte")
+    if node is not None:
+        environment["WANLAB_NODE"] = node
+    return environment
+
+
+def _umask() -> int:
+    """This process's umask, without changing it under other threads as os.umask would (proc_pid_status(5))."""
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select(2) knows no descriptors from 1024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextlib.contextmanager
+def _released(lock: threading.Lock) -> Iterator[None]:
+    """Release a lock that is held already."""
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_some(descriptor: int, data: memoryview) -> memoryview:
     """Write what fits; returns what is left, nothing where nobody reads any more."""
     try:
         return data[os.write(descriptor, data[: 1 << 16]) :]
     except BlockingIOError:
         return data
     except BrokenPipeError:
-        return b""
+        return data[:0]
 
 
 def _pid_here(handle: int) -> int:

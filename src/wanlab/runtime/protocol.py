@@ -8,6 +8,7 @@ what was started for it ends.
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -37,7 +38,10 @@ class Frames:
         self._descriptors += descriptors
 
     def next(self) -> tuple[Message, list[int]] | None:
-        """The next whole message with its descriptors, or None while there is none. Raises ValueError for nonsense."""
+        """The next whole message with its descriptors, or None while there is none.
+
+        Raises ValueError for nonsense, OSError where this process may open no more descriptors.
+        """
         if len(self._bytes) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._bytes)
@@ -50,8 +54,15 @@ class Frames:
         if not isinstance(message, dict):
             raise ValueError("a message that is no object")
         del self._bytes[:end]
-        count = int(message.pop("descriptors", 0))
+        count = message.pop("descriptors", 0)
+        if not isinstance(count, int):
+            raise ValueError("a message with no number of descriptors")
         descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        if len(descriptors) < count:
+            # The kernel drops the descriptors that the receiver has no room for, and passes on the rest (unix(7)).
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return message, descriptors
 
     def close(self) -> None:
@@ -108,6 +119,8 @@ def error_message(error: BaseException) -> Message:
             "hint": error.hint,
             "errno": getattr(error, "errno", 0) or 0,
         }
+    if isinstance(error, OSError) and error.errno:
+        return {"error": "OSError", "what": os.strerror(error.errno), "hint": None, "errno": error.errno}
     return {"error": "KernelError", "what": f"{type(error).__name__}: {error}", "hint": None, "errno": 0}
 
 
@@ -115,6 +128,8 @@ def raise_if_error(message: Message) -> Message:
     """The message itself, unless it is an error: then that is raised, as on the other side."""
     if "error" not in message:
         return message
+    if message["error"] == "OSError":
+        raise OSError(message["errno"], message["what"])
     kind = getattr(errors, message["error"], KernelError)
     if kind in (KernelError, errors.CommandNotFound):
         error: WanlabError = kind(message["what"], errno=message["errno"])

@@ -166,7 +166,7 @@ class _Reader:
             key = next(iter(first))
             key = "interface" if key == "name" else key
             raise TopologyError(
-                f"host {host.name!r} has {'an' if key[0] in 'ai' else 'a'} {key} and no link",
+                f"host {host.name!r} has an {key} and no link",
                 where=self._at("host", host.name, key),
                 hint="say what it is linked to",
             )

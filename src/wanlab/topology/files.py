@@ -101,17 +101,22 @@ def _parse(text: str, file: str, format: str) -> tuple[Any, Lines]:
     if format != "toml":
         raise TopologyError(f"no lab is written in {format!r}", where=Source(file), hint="use toml or yaml")
     try:
-        return tomllib.loads(text), lines_of_toml(text)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        line = re.search(r" \(at line (\d+), column \d+\)\Z", message)
-        if line is not None:
-            message = message[: line.start()]
-        raise TopologyError(
-            f"not TOML: {message}", where=Source(file, int(line[1]) if line else text.count("\n") + 1)
-        ) from None
+        data = _toml(text, file)
+        return data, lines_of_toml(text)
     except RecursionError:
         raise TopologyError("nested too deeply", where=Source(file), hint="a lab has four levels at most") from None
+
+
+def _toml(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = re.search(r" \(at line (\d+), column \d+\)\Z", message)
+        if place is not None:
+            message = message[: place.start()]
+        line = int(place[1]) if place else text.count("\n") + 1  # "(at end of document)"
+        raise TopologyError(f"not TOML: {message}", where=Source(file, line)) from None
     except ValueError as error:  # a number of thousands of digits
         raise TopologyError(f"not TOML: {error}", where=Source(file)) from None
 

@@ -131,7 +131,7 @@ class _Resolver:
                 a, b = self.segment_of_switch[switch.name], self.segment_of_switch[port.to]
                 if a is b:
                     raise TopologyError(
-                        f"switches {switch.name!r} and {port.to!r} are linked already: a loop, in which broadcasts never end",
+                        f"switches {switch.name!r} and {port.to!r} are linked already: broadcasts would never end",
                         where=port.source,
                         hint="remove one of the links",
                     )
@@ -361,7 +361,7 @@ class _Resolver:
         return TopologyError(f"{segment.label}: {mine} overlaps {other.label}{at}", where=segment.source, hint=hint)
 
     def _give_addresses(self, segment: _Segment, subnet: IPNetwork) -> None:
-        """Given addresses first; then the rest from the subnet's start, routers' insides before uplinks before hosts."""
+        """Given addresses first; the rest from the subnet's start: routers' insides, then uplinks, then hosts."""
         owner: dict[IPAddress, _Member] = {}
         waiting: list[_Member] = []
         for member in segment.members:
@@ -423,8 +423,8 @@ class _Resolver:
                 if _is_uplink(member):
                     above[name] = [m.node.name for m in segment.members if m.gateway]
         state: dict[str, int] = {}
-        for start in above:
-            stack: list[tuple[str, Iterator[str]]] = [(start, iter(above[start]))]
+        for start, first in above.items():
+            stack: list[tuple[str, Iterator[str]]] = [(start, iter(first))]
             if state.setdefault(start, 1) == 2:
                 continue
             while stack:

@@ -21,9 +21,8 @@ _MAX_DIGITS = 100  # int() of a text takes quadratic time, and Python refuses th
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's core schema: PyYAML's own reads `no` as false and 1:20 as 80."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
-
+_Loader.yaml_implicit_resolvers = {}  # its own, and empty: not those of SafeLoader
 _Loader.add_implicit_resolver(f"{_PREFIX}bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 _Loader.add_implicit_resolver(f"{_PREFIX}int", re.compile(r"[-+]?[0-9]+\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(

@@ -10,9 +10,7 @@ def star(size: int) -> str:
 
 def chain(size: int) -> str:
     """A host, so many routers in a row, and a host."""
-    routers = "".join(
-        _ROUTER.format(number=n, uplink="start" if n == 1 else f"r{n - 1}") for n in range(1, size + 1)
-    )
+    routers = "".join(_ROUTER.format(number=n, uplink="start" if n == 1 else f"r{n - 1}") for n in range(1, size + 1))
     return _CHAIN.format(count=_count(size, "router")) + routers + _FAR_HOST.format(last=size)
 
 
@@ -21,8 +19,8 @@ def _count(number: int, what: str) -> str:
 
 
 _STAR = """\
-# One switch and everybody on it. No addresses are given: wanlab chooses a subnet with room for all, and the hosts' addresses
-# in the order of this file. It always chooses the same ones.
+# One switch and everybody on it. No addresses are given: wanlab chooses a subnet with room for all,
+# and the hosts' addresses in the order of this file. It always chooses the same ones.
 title = "A switch with {count}"
 
 [switch.hub]
@@ -34,8 +32,9 @@ link = "hub"
 """
 
 _CHAIN = """\
-# Two hosts with routers in a row between them, which do nothing but forward: no NAT, no firewall. So every host and
-# router knows the way to every subnet, and a packet from alice to bob has one hop less to live after each router.
+# Two hosts with routers in a row between them, which do nothing but forward: no NAT, no firewall.
+# So every host and router knows the way to every subnet, and a packet from alice to bob has one hop
+# less to live after each router.
 title = "Two hosts with {count} in a row between them"
 
 [switch.start]

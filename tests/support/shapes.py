@@ -1,0 +1,109 @@
+"""Labs of every shape that the model allows, declared in Python, for testing compilers, drawings and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wanlab.topology.topology import Topology
+
+
+def cable() -> Topology:
+    t = Topology("cable")
+    alice = t.host("alice")
+    t.host("bob").connect(alice, subnet="172.16.0.0/24", address="172.16.0.2", peer_address="172.16.0.1")
+    return t
+
+
+def switch() -> Topology:
+    t = Topology("switch")
+    wan = t.switch("wan", "172.16.0.0/24")
+    for name in ("alice", "bob", "coordinator"):
+        t.host(name, wan)
+    return t
+
+
+def two_lans() -> Topology:
+    t = Topology("two-lans")
+    wan = t.switch("wan", "172.16.0.0/24")
+    t.host("coordinator", wan, address="172.16.0.100")
+    home_a = t.router("home-a", wan, address="172.16.0.1", lan="10.1.0.254/24", nat="article")
+    home_b = t.router("home-b", wan, address="172.16.0.2", lan="10.2.0.254/24", nat="article")
+    t.host("alice", home_a, address="10.1.0.1")
+    t.host("bob", home_b, address="10.2.0.1")
+    return t
+
+
+def star(size: int = 5) -> Topology:
+    t = Topology("star")
+    hub = t.switch("hub", "5.5.0.0/16")
+    for n in range(1, size + 1):
+        t.host(f"h{n}", hub)
+    return t
+
+
+def chain() -> Topology:
+    """Three routers, none of which translates or guards: the first is a core router, the others have uplinks."""
+    t = Topology("chain")
+    r1 = t.router("r1", lan="10.1.0.0/24")
+    r2 = t.router("r2", r1, lan="10.2.0.0/24", nat="none", firewall=False)
+    r3 = t.router("r3", r2, lan="10.3.0.0/24", nat="none", firewall=False)
+    for n, router in enumerate((r1, r2, r3), start=1):
+        t.host(f"h{n}", router)
+    return t
+
+
+def core() -> Topology:
+    """Three core routers, every one with a cable to every other, a switch below each and a home at the first."""
+    t = Topology("core")
+    routers = [t.router(f"r{n}") for n in (1, 2, 3)]
+    for n, router in enumerate(routers):
+        for other in routers[:n]:
+            router.connect(other)
+        access = t.switch(f"s{n + 1}")
+        router.connect(access)
+        t.host(f"h{n + 1}", access)
+    home = t.router("home", "s1")
+    t.host("laptop", home)
+    t.host("phone", home)
+    return t
+
+
+def dual_stack() -> Topology:
+    t = Topology("dual-stack")
+    wan = t.switch("wan", ["5.5.5.0/24", "2001:470:1::/64"])
+    core_router = t.router("isp")
+    core_router.connect(wan)
+    t.host("server", wan)
+    home = t.router("home", wan, lan=["192.168.1.0/24", "2001:470:2::/64"])
+    t.host("laptop", home)
+    t.host("phone", home)
+    return t
+
+
+def odd() -> Topology:
+    """Trunks, jumbo frames, a small MTU, a multi-homed host, names that iproute2 has a meaning for, a host alone."""
+    t = Topology("odd")
+    upper = t.switch("upper", "5.5.5.0/24", mtu=9000)
+    lower = t.switch("lower", mtu=9000)
+    lower.connect(upper)
+    slow = t.switch("slow", "5.6.0.0/24", mtu=1280)
+    for name in ("a", "up", "address", "netns"):
+        t.host(name, lower)
+    twin = t.host("twin", upper)
+    twin.connect(slow, name="slow0")
+    small = t.host("small", slow, mtu=1000)
+    small.connect("a", subnet="10.99.0.0/31")
+    t.host("alone")
+    return t
+
+
+SHAPES: dict[str, Callable[[], Topology]] = {
+    "cable": cable,
+    "switch": switch,
+    "two-lans": two_lans,
+    "star": star,
+    "chain": chain,
+    "core": core,
+    "dual-stack": dual_stack,
+    "odd": odd,
+}
