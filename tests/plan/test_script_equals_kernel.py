@@ -12,6 +12,7 @@ from tests.support.shapes import SHAPES
 from wanlab import Lab, Topology
 from wanlab.plan.compile import compile_network
 from wanlab.plan.script import write_script
+from wanlab.topology import catalogue
 from wanlab.topology.network import Network
 
 
@@ -20,7 +21,7 @@ def test_the_script_and_the_kernel_make_the_same_lab(shape: str) -> None:
     compare(SHAPES[shape]())
 
 
-@pytest.mark.parametrize("name", ["cable", "switch", "two-lans", "star:10", "chain:4"])
+@pytest.mark.parametrize("name", [*catalogue.names(), "chain:5"])
 def test_the_script_and_the_kernel_make_the_same_lab_of_the_catalogue(name: str) -> None:
     compare(Topology.load(name))
 
@@ -45,8 +46,9 @@ def cables(run: Run, network: Network) -> dict[str, dict[str, str]]:
                 if other.node != node.name:
                     # The neighbour's MAC is asked for, whether it answers a ping or keeps silent.
                     run(node.name, ["sh", "-c", f"ping -c1 -W0.3 -I {mine.name} {other.address} || true"])
+    macs = {i.mac for node in network for i in node.interfaces if i.mac}
     heard = {}
     for node in network:
         neighbours = json.loads(run(node.name, ["ip", "-j", "-4", "neighbour"]) or "[]")
-        heard[node.name] = {n["lladdr"]: n["dev"] for n in neighbours if "lladdr" in n} | plugged(run, node.name)
+        heard[node.name] = {n["lladdr"]: n["dev"] for n in neighbours if "lladdr" in n} | plugged(run, node.name, macs)
     return heard

@@ -7,7 +7,7 @@ import json
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.shapes import SHAPES
@@ -15,14 +15,17 @@ from wanlab.plan.compile import compile_network
 from wanlab.plan.steps import AddNamespace, AddRoute, Plan, SetUp, Stage, Step, decode, encode
 
 KINDS = typing.get_args(Step)
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on busy machines, too
 
 
+@patiently
 @given(st.lists(st.one_of([st.from_type(kind) for kind in KINDS])))
 def test_steps_survive_a_journey_as_json(steps: list[Step]) -> None:
     assert decode(json.loads(json.dumps(encode(steps)))) == steps
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@patiently
 @given(data=st.data())
 def test_every_kind_of_step_survives_a_journey_as_json(kind: type[Step], data: st.DataObject) -> None:
     step = data.draw(st.from_type(kind))

@@ -6,9 +6,8 @@ Nothing of wanlab's is asked; `run` runs a program inside a node and returns wha
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 Run = Callable[[str, list[str]], str]
@@ -152,11 +151,10 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     return [] if one == other else [f"{path}: {one!r} != {other!r}"]
 
 
-def plugged(run: Run, switch: str) -> dict[str, str]:
-    """For each MAC that a switch has learnt, the port: shows which cable ends where, after some traffic."""
+def plugged(run: Run, switch: str, macs: Collection[str]) -> dict[str, str]:
+    """At which port a switch has heard each of *macs*: shows which cable ends where, after some traffic.
+
+    Other MACs are heard too: a bridge itself speaks IGMP, from a random one.
+    """
     entries = json.loads(run(switch, ["bridge", "-j", "fdb", "show"]) or "[]")
-    return {entry["mac"]: entry["ifname"] for entry in entries if _is_learnt(entry)}
-
-
-def _is_learnt(entry: dict[str, Any]) -> bool:
-    return not entry.get("state") and bool(re.match("02:", entry["mac"])) and "master" in entry
+    return {entry["mac"]: entry["ifname"] for entry in entries if entry["mac"] in macs and not entry.get("state")}

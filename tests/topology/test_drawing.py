@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.shapes import SHAPES, chain, core, dual_stack, odd, star, switch, two_lans
@@ -192,6 +192,9 @@ def test_every_node_of_every_shape_is_drawn(shape: str) -> None:
     assert set(mentions(draw_tree(network))) >= set(network.nodes)
 
 
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on busy machines, too
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     """Any network that can be declared with a handful of nodes; few of them alike, so none are counted together."""
@@ -226,6 +229,7 @@ def networks(draw: st.DrawFn) -> Network:
         raise
 
 
+@patiently
 @given(networks())
 def test_every_node_and_every_address_of_any_network_is_drawn(network: Network) -> None:
     drawing = draw_tree(network)
@@ -237,6 +241,7 @@ def test_every_node_and_every_address_of_any_network_is_drawn(network: Network) 
                 assert str(address.ip) in words, interface
 
 
+@patiently
 @given(networks())
 def test_every_node_of_any_network_is_at_home_in_one_place(network: Network) -> None:
     lines = draw_tree(network).splitlines()
@@ -246,6 +251,7 @@ def test_every_node_of_any_network_is_at_home_in_one_place(network: Network) -> 
         assert 1 <= named <= max(ports, 1) + 1
 
 
+@patiently
 @given(networks())
 def test_branches_of_any_drawing_join(network: Network) -> None:
     lines = draw_tree(network).splitlines()

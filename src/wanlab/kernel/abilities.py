@@ -341,7 +341,7 @@ def _become_root() -> str:
     number = _refusal(CLONE_NEWUSER | CLONE_NEWPID)
     try:
         if become_root():
-            return f"root in one, with {_mapped_ids()} ids"
+            return f"root in one, with {_ids(_mapped_ids())}"
     except MachineError as error:
         # Ubuntu 24.04 makes the namespace, and leaves no capability in it.
         why, cure = _blocker(number or errno.EPERM)
@@ -368,13 +368,17 @@ def _mapped_ids() -> int:
     return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines())
 
 
+def _ids(number: int) -> str:
+    return "1 id" if number == 1 else f"{number} ids"
+
+
 def _subordinate_ids() -> str:
     uid = int(Path("/proc/self/uid_map").read_text().split()[1])
     if uid == 0:
         raise _Lacking("not needed: root gives all ids that it has", ok=None)
     ids = _mapped_ids()
     if ids > 1:
-        return f"{ids} ids"
+        return _ids(ids)
     if not all(shutil.which(program) for program in ("newuidmap", "newgidmap")):
         raise _Lacking("newuidmap and newgidmap are not installed", _package("uidmap", "shadow-utils"))
     try:

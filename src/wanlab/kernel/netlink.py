@@ -26,7 +26,7 @@ _IFF_UP = 0x1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _TCA_KIND, _TCA_OPTIONS, _TC_H_ROOT = 1, 2, 0xFFFFFFFF
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1  # boot: what `ip route add` says as well
 
 # An acknowledgement takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
 _MOST_IN_FLIGHT = 100
@@ -135,7 +135,7 @@ class Netlink:
             0,
             0,
             _RT_TABLE_MAIN,
-            _RTPROT_STATIC,
+            _RTPROT_BOOT,
             _RT_SCOPE_UNIVERSE,
             _RTN_UNICAST,
             0,

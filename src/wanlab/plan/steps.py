@@ -1,7 +1,7 @@
 """The steps that a lab is built by: pure data, each a thing that one command or one kernel message does.
 
-Names of nodes stand for network namespaces. A plan's order is the order to take the steps in; `kernel` executes them and
-`script` writes them down as commands.
+Names of nodes stand for network namespaces. A plan's order is the order to take the steps in; `kernel` executes them
+and `script` writes them down as commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Routes: the default towards a segment's gateway, and what must be known besides.
 
-A NAT is where knowledge ends: nothing outside has a route to what lies behind one. Behind a router without NAT the
-subnets are known to everybody who can reach it, as a routing protocol would have told them.
+A NAT is where knowledge of IPv4 ends: nothing outside has a route to what lies behind one. Behind a router without NAT
+the subnets are known to everybody who can reach it, as a routing protocol would have told them.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ class _Router:
         self.subnets = subnets
         self.routers = routers
         self.of_node: dict[str, list[Attachment]] = {}
-        self.ways_through: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
-        """For each segment the routers on it that can be sent through."""
+        self.ways_through: dict[tuple[str, int], list[Attachment]] = {(s, v): [] for s in subnets for v in (4, 6)}
+        """For each segment and family the routers on it that can be sent through: a NAT hides IPv4 only."""
         self.gateways: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
         for attachment in attachments:
             self.of_node.setdefault(attachment.node, []).append(attachment)
-            if attachment.node in routers and not attachment.nat:
-                self.ways_through[attachment.segment].append(attachment)
+            if attachment.node in routers:
+                for version in (6,) if attachment.nat else (4, 6):
+                    self.ways_through[attachment.segment, version].append(attachment)
             if attachment.gateway:
                 self.gateways[attachment.segment].append(attachment)
 
@@ -93,7 +94,7 @@ class _Router:
         for out in mine:
             if not self._speaks(out.segment, version):
                 continue
-            for hop in self.ways_through[out.segment]:
+            for hop in self.ways_through[out.segment, version]:
                 if hop.node not in seen_routers:
                     seen_routers.add(hop.node)
                     queue.append((hop.node, out, hop))
@@ -106,7 +107,7 @@ class _Router:
                 for subnet in self.subnets[onward.segment]:
                     if subnet.version == version:
                         found[subnet] = (out, hop)
-                for next_hop in self.ways_through[onward.segment]:
+                for next_hop in self.ways_through[onward.segment, version]:
                     if next_hop.node not in seen_routers:
                         seen_routers.add(next_hop.node)
                         queue.append((next_hop.node, out, hop))
