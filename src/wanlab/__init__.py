@@ -25,15 +25,20 @@ if TYPE_CHECKING:
         UsageError,
         WanlabError,
     )
+    from wanlab.measure.verify import Check, Report
     from wanlab.runtime.lab import Lab, LabNode
     from wanlab.runtime.process import Process
     from wanlab.topology.nat import Nat
-    from wanlab.topology.network import Interface, Network, Node
+    from wanlab.topology.network import Interface, Kind, Network, Node, Route
     from wanlab.topology.topology import Topology
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Check": "wanlab.measure.verify",
+    "Report": "wanlab.measure.verify",
+    "Kind": "wanlab.topology.network",
+    "Route": "wanlab.topology.network",
     "Lab": "wanlab.runtime.lab",
     "LabNode": "wanlab.runtime.lab",
     "Process": "wanlab.runtime.process",
@@ -55,9 +60,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Check",
     "CommandNotFound",
     "Interface",
     "KernelError",
+    "Kind",
     "Lab",
     "LabEnded",
     "LabExists",
@@ -69,6 +76,8 @@ __all__ = [
     "NoSuchNode",
     "Node",
     "Process",
+    "Report",
+    "Route",
     "Topology",
     "TopologyError",
     "UsageError",

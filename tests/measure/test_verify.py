@@ -60,6 +60,16 @@ def _failed(report: Report, group: str) -> list[Check]:
     return [check for check in report.failed if check.group == group]
 
 
+def _overlapping() -> Topology:
+    """Two homes that chose the same subnet, as homes do."""
+    t = Topology("overlapping", overlapping_lans=True)
+    wan = t.switch("wan")
+    t.host("server", wan)
+    for side in ("a", "b"):
+        t.host(f"laptop-{side}", t.router(f"home-{side}", wan, lan="192.168.1.0/24"))
+    return t
+
+
 RIGHT: dict[str, Callable[[], Topology]] = {
     "linux": lambda: _homes("linux"),
     "article": lambda: _homes("article"),
@@ -69,6 +79,7 @@ RIGHT: dict[str, Callable[[], Topology]] = {
     "double-nat": _double_nat,
     "two-uplinks": _two_uplinks,
     "narrow": _narrow,
+    "overlapping": _overlapping,
     "two-lans": shapes.two_lans,
     "cable": shapes.cable,
     "star": shapes.star,

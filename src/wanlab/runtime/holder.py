@@ -224,13 +224,16 @@ class Holder:
 
     @staticmethod
     def _explain(error: CannotStart, command: Command) -> WanlabError:
+        program = command.argv[0]
         if error.directory:
-            what = f"{command.directory}: {os.strerror(error.errno)}"
-        elif error.errno == errno.ENOENT:
-            what = f"{command.argv[0]}: command not found"
-        else:
-            what = f"{command.argv[0]}: {os.strerror(error.errno)}"
-        return CommandNotFound(what, errno=error.errno)
+            return CommandNotFound(f"{command.directory}: {os.strerror(error.errno)}", errno=error.errno)
+        # A directory of PATH that may not be entered gives EACCES, and hides nothing: a shell says "not found" then.
+        somewhere = "/" in program or any(
+            os.path.exists(os.path.join(directory, program)) for directory in os.get_exec_path(command.environment)
+        )
+        if error.errno == errno.ENOENT or not somewhere:
+            return CommandNotFound(f"{program}: command not found", errno=errno.ENOENT)
+        return CommandNotFound(f"{program}: {os.strerror(error.errno)}", errno=error.errno)
 
     def _signal(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         """Signal the program of *this* connection: a PID could have been given to another one meanwhile."""
