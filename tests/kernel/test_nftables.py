@@ -1,0 +1,134 @@
+"""Rules loaded through the library are those that `nft -f` loads, and so are the complaints."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.labs import machine, run_program
+from tests.support.shapes import two_lans
+from wanlab.plan.ruleset import ruleset
+
+START = """
+import json, os, subprocess, sys
+from wanlab.errors import KernelError, MachineError
+from wanlab.kernel import nftables
+def listed(*words):
+    done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True)
+    def bare(value):
+        if isinstance(value, dict):
+            return {k: bare(v) for k, v in value.items() if k != "handle"}
+        return [bare(v) for v in value] if isinstance(value, list) else value
+    return [bare(entry) for entry in json.loads(done.stdout)["nftables"] if "metainfo" not in entry]
+def nft(text):
+    return subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True)
+text = sys.argv[1]
+"""
+ROUTER = two_lans().resolve()["home-a"]
+RULES = ruleset(ROUTER) or ""
+
+
+def inside(code: str, text: str = RULES) -> Any:
+    return json.loads(run_program(START + code, text, before=machine()))
+
+
+TEXTS = [
+    pytest.param(RULES, id="a router's"),
+    pytest.param("table ip t { set s { type ipv4_addr; elements = { 1.2.3.4, 5.6.7.8 }; }; }", id="a set"),
+    pytest.param("table inet t\ndelete table inet t\ntable inet t { chain c { counter; }; }", id="a table anew"),
+    pytest.param("# only a comment\n", id="nothing"),
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_rules_are_those_that_nft_loads(text: str) -> None:
+    ours, other = inside("""
+nftables.load(text)
+ours = listed()
+assert not nft("flush ruleset").returncode
+assert not nft(text).returncode
+print(json.dumps([ours, listed()]))
+""", text)  # fmt: skip
+    assert ours == other
+
+
+def test_a_routers_rules_are_not_nothing() -> None:
+    found = inside("nftables.load(text); print(json.dumps(listed()))")
+    assert any("rule" in entry for entry in found)
+    assert {entry["table"]["name"] for entry in found if "table" in entry} == {"wanlab"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "table inet t { chain c { oops } }",
+        "table inet t { chain c { type filter hook nowhere priority 0; } }",
+        "add rule inet t c accept",
+        "table inet t {",
+        "delete table inet t",
+        "add chain inet none c",
+    ],
+)
+def test_a_complaint_is_nfts_own_in_one_line_and_nothing_is_loaded(text: str) -> None:
+    words, said, left = inside("""
+before = listed()
+try:
+    nftables.load("table inet first {}\\n" + text)
+    words = None
+except KernelError as error:
+    words = error.what
+left = listed()
+said = nft("table inet first {}\\n" + text).stderr
+print(json.dumps([words, said, left == before]))
+""", text)  # fmt: skip
+    assert words
+    assert "\n" not in words
+    first = said.splitlines()[0].split("Error: ")[1]
+    assert first in words
+    assert left
+
+
+def test_rules_go_to_the_namespace_that_the_caller_is_in_now() -> None:
+    assert inside("""
+from wanlab.kernel.syscalls import CLONE_NEWNET, setns, unshare
+home = os.open("/proc/self/ns/net", os.O_RDONLY)
+nftables.load("table inet one {}")
+unshare(CLONE_NEWNET)
+nftables.load("table inet two {}")
+there = [entry["table"]["name"] for entry in listed()]
+setns(home, CLONE_NEWNET)
+print(json.dumps([there, [entry["table"]["name"] for entry in listed()]]))
+""") == [["two"], ["one"]]
+
+
+def test_hundreds_of_loads_keep_no_descriptor() -> None:
+    assert (
+        inside("""
+nftables.load(text)
+before = len(os.listdir("/proc/self/fd"))
+for n in range(200):
+    nftables.load("flush ruleset")
+    try:
+        nftables.load("oops")
+    except KernelError:
+        pass
+print(json.dumps(len(os.listdir("/proc/self/fd")) - before))
+""")
+        == 0
+    )
+
+
+def test_without_privileges_a_load_is_an_error_in_the_kernels_words() -> None:
+    words = inside("""
+os.setgid(0)
+from wanlab.kernel.syscalls import CLONE_NEWUSER, unshare
+unshare(CLONE_NEWUSER)
+try:
+    nftables.load("table inet t {}")
+    print(json.dumps(None))
+except KernelError as error:
+    print(json.dumps(error.what))
+""")
+    assert "not permitted" in words
