@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
@@ -136,7 +136,8 @@ def program(code: str, *arguments: str, before: tuple[str, ...] = ()) -> Iterato
     """Run Python code, killed at the end of the `with`. *before* precedes the interpreter in its command line."""
     process = subprocess.Popen(
         [*before, sys.executable, "-c", code, *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": PATH},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PATH": PATH},
     )  # fmt: skip
     try:
         yield Program(process)
@@ -176,7 +177,5 @@ def machine(setup: str = "", *, user_namespace: bool | None = None) -> tuple[str
 
 def _close(stream: IO[str] | None) -> None:
     if stream is not None:
-        try:
+        with suppress(BrokenPipeError):
             stream.close()
-        except BrokenPipeError:
-            pass

@@ -6,8 +6,10 @@ node are taken in one visit to its namespace, and their netlink messages travel 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,7 +94,11 @@ class Executor:
         """Take every step, in order, telling *progress* how many are done now and then. Raises KernelError."""
         try:
             for done, step in enumerate(steps):
-                self._take(step)
+                try:
+                    self._take(step)
+                except (OSError, ValueError, struct.error) as error:
+                    self._flush()  # what was refused before may be the reason, and is told first
+                    raise _refusal_of(step, error) from None
                 if done % 500 == 499:
                     progress(done + 1)
             self._settle()
@@ -104,18 +110,21 @@ class Executor:
         match step:
             case AddNamespace(node):
                 self._leave()
-                self._words(step, lambda: self._namespaces.create(node))
+                self._namespaces.create(node)
                 self._visit = node
                 self._next[node] = _LO + 1
                 self._indices[node, "lo"] = _LO
             case SetSysctl(node, key, value):
                 self._enter(node)
                 self._flush()
-                self._words(step, lambda: _write_sysctl(key, value))
+                _write_sysctl(key, value)
             case LoadRuleset(node, text):
                 self._enter(node)
                 self._flush()
-                self._words(step, lambda: nftables.load(text))
+                try:
+                    nftables.load(text)
+                except KernelError as error:
+                    raise _refusal(step, error.errno, error.what) from None
             case AddCable(a, b):
                 self._enter(None)
                 self._send(step).add_veth(self._end(a), self._end(b))
@@ -210,17 +219,11 @@ class Executor:
     def _index(self, node: str, interface: str) -> int:
         index = self._indices.get((node, interface))
         if index is None:
-            index = self._indices[node, interface] = socket.if_nametoindex(interface)
+            try:
+                index = self._indices[node, interface] = socket.if_nametoindex(interface)
+            except OSError:
+                raise OSError(errno.ENODEV, f"there is no interface {interface!r}") from None
         return index
-
-    @staticmethod
-    def _words(step: Step, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except KernelError as error:
-            raise _refusal(step, error.errno, error.what) from None
-        except OSError as error:
-            raise _refusal(step, error.errno or 0, error.strerror or str(error)) from None
 
 
 def _write_sysctl(key: str, value: str) -> None:
@@ -230,6 +233,12 @@ def _write_sysctl(key: str, value: str) -> None:
         os.write(descriptor, value.encode())
     finally:
         os.close(descriptor)
+
+
+def _refusal_of(step: Step, error: Exception) -> KernelError:
+    if isinstance(error, OSError):
+        return _refusal(step, error.errno or 0, error.strerror or str(error))
+    return _refusal(step, 0, str(error))
 
 
 def _refusal(step: Step, number: int, words: str) -> KernelError:

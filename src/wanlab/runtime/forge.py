@@ -45,9 +45,13 @@ def main() -> None:
     frames = Frames()
     orders = 0
     waiting: _Guardian | None = None
+    mounts = _MountTable()
     while receive_some(program, frames):
         while (found := frames.next()) is not None:
             order, (owner,) = found
+            if waiting is not None and mounts.changed():
+                waiting.orders.close()  # its holder would not see what was mounted meanwhile
+                waiting = None
             guardian = waiting or _Guardian(program)
             waiting = None
             try:
@@ -60,11 +64,24 @@ def main() -> None:
             os.close(owner)
             orders += 1
         if waiting is None and orders > 1:
+            mounts.changed()  # until now
             waiting = _Guardian(program)
     if waiting is not None:
         waiting.orders.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(waiting.pid, 0)
+
+
+class _MountTable:
+    """Tells whether anything was mounted or unmounted since it was last asked (proc_pid_mounts(5): by poll)."""
+
+    def __init__(self) -> None:
+        self._file = Path("/proc/self/mounts").open("rb")
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLPRI)
+
+    def changed(self) -> bool:
+        return bool(self._poll.poll(0))
 
 
 class _Guardian:

@@ -113,9 +113,11 @@ class Lab:
                 owner.close()
                 if self._name:
                     raise
-            except WanlabError:
+            except (WanlabError, OSError) as error:
                 owner.wait_for_end()  # until nothing is left of it
                 owner.close()
+                if isinstance(error, OSError):
+                    raise KernelError(f"making lab {name!r}: {error.strerror}", errno=error.errno or 0) from None
                 raise
             except BaseException:
                 owner.close()
@@ -124,10 +126,15 @@ class Lab:
         self._directory = directory
         self._owner = owner
         if detach:
-            owner.ask({"verb": "detach"})
-            owner.close()
-            self._owner = None
+            self.detach()
         return self
+
+    def detach(self) -> None:
+        """Let go of the lab: it stays up after this program, until `down`."""
+        if self._owner is not None:
+            self._owner.ask({"verb": "detach"})
+            self._owner.close()
+            self._owner = None
 
     def _build(self, owner: Connection, order: Mapping[str, Any], progress: Progress | None) -> None:
         message, _ = owner.ask(dict(order))

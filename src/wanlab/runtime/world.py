@@ -32,6 +32,7 @@ from wanlab.kernel.syscalls import (
     unshare,
 )
 
+_LONGEST_HOSTNAME = 64  # include/linux/utsname.h; the name of a lab may be longer than that of a node
 _MOST_VIEWS = 256  # nodes whose mount and UTS namespaces are kept, at two descriptors each
 
 _RESOLVER = "# nothing outside this lab answers: names are in /etc/hosts\n"
@@ -58,7 +59,7 @@ class World:
         """Give the lab its names. *inside* is an empty directory for its files; only the lab sees what is in it."""
         mount("wanlab", inside, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700")
         self._cover_names(inside, hosts)
-        sethostname(hostname)
+        sethostname(hostname[:_LONGEST_HOSTNAME])
         self._base = _own_view()
         handles = inside / "netns"
         handles.mkdir()

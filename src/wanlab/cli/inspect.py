@@ -1,0 +1,154 @@
+"""`wanlab inspect`: what a lab that is up consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from wanlab.cli.options import Json, OptionalNode, UpLab
+
+if TYPE_CHECKING:
+    from wanlab.topology.network import Interface, Network, Node
+
+
+def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) -> None:
+    """Say what a lab, or a node of it, consists of.
+
+    Its nodes with their interfaces, addresses, routes and NAT, and the process that holds it.
+    """
+    import time
+
+    from wanlab.cli.target import lab_name
+    from wanlab.cli.text import duration, print_json
+    from wanlab.runtime.connection import connect
+    from wanlab.runtime.directory import runtime_directory
+    from wanlab.topology.document import rebuild
+
+    connection = connect(runtime_directory(), lab_name(lab))
+    info, _ = connection.ask({"verb": "info"})
+    connection.close()
+    network = rebuild(info["document"]).resolve()
+    if node is not None:
+        one = network[node]
+        if json:
+            print_json(_node(one, network))
+        else:
+            print("\n".join(_lines(one, network)))
+        return
+    uptime = time.time() - info["started"]
+    if json:
+        print_json(
+            {
+                "name": info["name"],
+                "topology": network.name,
+                "title": network.title,
+                "pid": info["pid"],
+                "started": info["started"],
+                "uptime_s": round(uptime, 3),
+                "programs": info["programs"],
+                "nodes": [_node(each, network) for each in network],
+            }
+        )
+        return
+    print(f"lab {info['name']}" + (f": {network.title}" if network.title else ""))
+    print(f"up for {duration(uptime)}, held by process {info['pid']}")
+    for each in network:
+        print()
+        print("\n".join(_lines(each, network)))
+
+
+# -- for programs ------------------------------------------------------------------------------------------------
+
+
+def _node(node: Node, network: Network) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "kind": node.kind.value,
+        "address": next((str(a.ip) for i in _by_rank(node) for a in i.addresses), None),
+        "uplink": node.uplink,
+        "firewall": node.firewall,
+        "nat": None
+        if node.nat is None
+        else {
+            "name": node.nat.name,
+            "mapping": node.nat.mapping.value,
+            "filtering": node.nat.filtering.value,
+            "ports": node.nat.ports.value,
+        },
+        "interfaces": [_interface(each, network) for each in node.interfaces],
+        "routes": [
+            {"to": str(each.destination), "via": str(each.via), "interface": each.interface, "metric": each.metric}
+            for each in node.routes
+        ],
+    }
+
+
+def _by_rank(node: Node) -> Iterator[Interface]:
+    """The interfaces, the one whose address is the node's first."""
+    if node.uplink is not None:
+        yield node.interface(node.uplink)
+    yield from node.interfaces
+
+
+def _interface(interface: Interface, network: Network) -> dict[str, Any]:
+    far = _far_end(interface, network)
+    return {
+        "name": interface.name,
+        "addresses": [str(address) for address in interface.addresses],
+        "mac": interface.mac,
+        "mtu": interface.mtu,
+        "segment": interface.segment,
+        "bridge": interface.bridge,
+        "master": interface.master,
+        "cable_to": None if far is None else {"node": far[0], "interface": far[1]},
+    }
+
+
+def _far_end(interface: Interface, network: Network) -> tuple[str, str] | None:
+    """What the other end of its cable is plugged into, as (node, interface); a bridge has no cable."""
+    here = (interface.node, interface.name)
+    for link in network.links:
+        if link.a == here:
+            return link.b
+        if link.b == here:
+            return link.a
+    return None
+
+
+# -- for people --------------------------------------------------------------------------------------------------
+
+
+def _lines(node: Node, network: Network) -> Iterator[str]:
+    from wanlab.cli.text import columns
+
+    about = [f"{node.kind.value} {node.name}"]
+    if node.nat is not None:
+        nat = node.nat
+        about.append(f"NAT {nat.name} (mapping {nat.mapping.value}, filtering {nat.filtering.value})")
+    if node.firewall:
+        about.append("lets nobody in unasked")
+    yield ", ".join(about)
+    rows = [_row(interface, network) for interface in node.interfaces]
+    rows += [_route_row(node, number) for number in range(len(node.routes))]
+    yield from (f"  {line}".rstrip() for line in columns(rows).splitlines())
+
+
+def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
+    what = [f"mtu {interface.mtu}"]
+    if interface.mac is not None:
+        what.insert(0, interface.mac)
+    if interface.bridge:
+        what.append("bridge")
+    far = _far_end(interface, network)
+    if far is not None:
+        what.append(f"cable to {far[0]} {far[1]}")
+    if interface.master is not None:
+        what.append(f"port of {interface.master}")
+    return interface.name, " ".join(str(address) for address in interface.addresses) or "-", ", ".join(what)
+
+
+def _route_row(node: Node, number: int) -> tuple[str, str, str]:
+    route = node.routes[number]
+    to = "default" if route.is_default else str(route.destination)
+    metric = f", metric {route.metric}" if route.metric else ""
+    return "route", to, f"via {route.via} dev {route.interface}{metric}"

@@ -1,0 +1,138 @@
+"""`wanlab up`: build a lab and leave it up."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wanlab.cli.options import LabSource
+from wanlab.cli.text import columns, count
+from wanlab.cli.verify import print_report
+
+if TYPE_CHECKING:
+    from wanlab.plan.steps import Plan, Step
+    from wanlab.runtime.lab import Lab
+    from wanlab.topology.topology import Topology
+
+_PATIENCE = 1.0  # seconds until a person wonders what is going on
+
+
+def up(
+    lab: LabSource = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What to call it, where not as its file does.")
+    ] = None,
+    prove: Annotated[bool, typer.Option("--verify", help="Then prove that it is what it should be.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and build nothing.")] = False,
+) -> int:
+    """Build a lab and leave it up."""
+    from wanlab.cli.target import load
+
+    topology = load(lab)
+    if dry_run:
+        from wanlab.plan.compile import compile_network
+
+        _describe(compile_network(topology.resolve()))
+        return 0
+    return _bring_up(topology, topology.name if name is None else name, prove)
+
+
+def _bring_up(topology: Topology, name: str, prove: bool) -> int:
+    from wanlab.runtime.lab import Lab
+
+    lab = Lab(topology, name=name)
+    started = time.monotonic()
+    # Until it is detached the lab ends with us, however we end.
+    with _Progress(f"building {name}") as progress:
+        lab.up(progress=progress)
+    seconds = time.monotonic() - started
+    report = lab.verify() if prove else None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late: from here on it is up
+    lab.detach()
+    print(f"lab {name} is up: {count(len(lab.network.nodes), 'node')} in {seconds:.2f} s", flush=True)
+    if report is not None:
+        print_report(report)
+    _tell_how_to_go_on(lab)
+    return 0 if report is None or report.ok else 1
+
+
+def _tell_how_to_go_on(lab: Lab) -> None:
+    from wanlab.runtime.directory import labs, runtime_directory
+    from wanlab.topology.network import Kind
+
+    where = "" if len(labs(runtime_directory())) == 1 else f" --lab {lab.name}"
+    node = next(iter((*lab.network.of(Kind.HOST), *lab.network)), None)
+    ways = [
+        (f"  wanlab shell{where}", "a shell in which `ip netns exec NODE ...` works"),
+        (f"  wanlab down{where}", "takes it down"),
+    ]
+    if node is not None:
+        ways.insert(0, (f"  wanlab exec{where} {node.name} COMMAND", "runs a program in a node"))
+    print(columns(ways))
+
+
+class _Progress:
+    """A bar on stderr, for labs that take longer than a second and for people only."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._from = time.monotonic() + _PATIENCE
+        self._person = sys.stderr is not None and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, of: int) -> None:
+        if not self._person or time.monotonic() < self._from:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._what, total=of)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=of)
+
+
+def _describe(plan: Plan) -> None:
+    for stage in plan.stages:
+        print(stage.title)
+        for step in stage.steps:
+            print(f"  {_in_words(step)}")
+    print(f"{count(len(plan.steps), 'step')} for lab {plan.lab}; nothing was built")
+
+
+def _in_words(step: Step) -> str:
+    from wanlab.plan import steps
+
+    match step:
+        case steps.AddNamespace(node):
+            return f"{node}: a network namespace"
+        case steps.SetSysctl(node, key, value):
+            return f"{node}: {key} = {value}"
+        case steps.AddCable(a, b):
+            return f"cable: {a.node} {a.interface} -- {b.node} {b.interface}"
+        case steps.AddBridge(node, interface):
+            return f"{node}: bridge {interface}"
+        case steps.Enslave(node, interface, bridge):
+            return f"{node}: {interface} is a port of {bridge}"
+        case steps.AddAddress(node, interface, address):
+            return f"{node}: {interface} has address {address}"
+        case steps.SetUp(node, interface):
+            return f"{node}: {interface} up"
+        case steps.AddRoute(node, destination, via, interface):
+            to = "default route" if destination.endswith("/0") else f"route to {destination}"
+            return f"{node}: {to} via {via} dev {interface}"
+        case steps.LoadRuleset(node):
+            return f"{node}: nftables rules"

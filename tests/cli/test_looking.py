@@ -1,0 +1,90 @@
+"""The verbs that look: ls, inspect, graph, script, catalog."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import must
+from wanlab.topology import catalogue
+
+
+def test_ls_lists_what_is_up(two_lans: None) -> None:
+    (lab,) = json.loads(must("ls", "--json"))
+    assert (lab["name"], lab["topology"], lab["nodes"], lab["programs"]) == ("two-lans", "two-lans", 6, 0)
+    assert Path(f"/proc/{lab['pid']}/comm").read_text() == "wanlab-holder\n"
+    assert 0 <= time.time() - lab["started"] < 60
+    heading, row = must("ls").splitlines()
+    assert heading.split()[:2] == ["NAME", "NODES"]
+    assert row.split()[:2] == ["two-lans", "6"]
+
+
+def test_ls_says_when_nothing_is_up() -> None:
+    assert must("ls") == "no lab is up\n"
+    assert json.loads(must("ls", "--json")) == []
+
+
+def test_inspect_tells_what_ip_tells(two_lans: None) -> None:
+    told = {node["name"]: node for node in json.loads(must("inspect", "--json"))["nodes"]}
+    assert set(told) == {"wan", "coordinator", "home-a", "alice", "home-b", "bob"}
+    for name, node in told.items():
+        links = {link["ifname"]: link for link in json.loads(must("exec", name, "ip", "-j", "address"))}
+        assert {each["name"] for each in node["interfaces"]} == set(links) - {"lo"}
+        for each in node["interfaces"]:
+            link = links[each["name"]]
+            seen = {f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a.get("scope") == "global"}
+            assert set(each["addresses"]) == seen
+            assert each["mtu"] == link["mtu"]
+            assert each["mac"] in (None, link["address"])
+        defaults = [r for r in json.loads(must("exec", name, "ip", "-j", "route")) if r["dst"] == "default"]
+        assert [r["via"] for r in node["routes"] if r["to"] == "0.0.0.0/0"] == [r["gateway"] for r in defaults]
+    assert told["home-a"]["nat"]["name"] == "article"
+    assert told["alice"]["interfaces"][0]["cable_to"] == {"node": "home-a", "interface": "lan"}
+
+
+def test_inspect_of_one_node_tells_of_that_node_only(two_lans: None) -> None:
+    assert json.loads(must("inspect", "alice", "--json"))["address"] == "10.1.0.1"
+    printed = must("inspect", "alice")
+    assert printed.startswith("host alice\n")
+    assert "default" in printed
+    assert "bob" not in printed
+    assert "held by process" in must("inspect")
+
+
+def test_graph_draws_what_is_up_and_what_could_be(two_lans: None) -> None:
+    drawn = must("graph")
+    assert "alice" in drawn
+    assert "10.1.0.1" in drawn
+    assert must("graph", "two-lans") == drawn
+    assert "alice" not in must("graph", "switch") or "bob" in drawn
+
+
+def test_script_prints_commands_that_a_shell_can_read() -> None:
+    import subprocess
+
+    script = must("script", "two-lans")
+    assert "ip netns add" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_catalog_lists_the_ready_labs_and_prints_their_files() -> None:
+    assert [line.split()[0] for line in must("catalog").splitlines()] == list(catalogue.names())
+    assert [lab["name"] for lab in json.loads(must("catalog", "--json"))] == list(catalogue.names())
+    assert must("catalog", "two-lans") == catalogue.text("two-lans")
+    assert json.loads(must("catalog", "star:5", "--json"))["file"] == catalogue.text("star:5")
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_catalogue_file_is_a_lab_when_saved(name: str, tmp_path: Path) -> None:
+    (tmp_path / "wanlab.toml").write_text(must("catalog", name))
+    assert "nothing was built" in must("up", "--dry-run")
+
+
+def test_looking_needs_no_privileges_and_makes_nothing(runtime: Path) -> None:
+    for verb in (("script", "two-lans"), ("graph", "two-lans"), ("catalog",), ("up", "two-lans", "--dry-run")):
+        must(*verb, env={**os.environ, "PATH": "/nonexistent"})
+    assert not runtime.exists()
