@@ -204,3 +204,8 @@ def _sleeping(argument: str) -> list[int]:
             if argument.encode() in words:
                 found.append(pid)
     return found
+
+
+def test_a_program_inside_a_lab_finds_the_lab_without_a_login_of_its_own() -> None:
+    nested = must("exec", "alice", "env", "-u", "XDG_RUNTIME_DIR", *WANLAB, "exec", "bob", "hostname")
+    assert nested == "bob\n"

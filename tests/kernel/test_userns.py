@@ -52,7 +52,12 @@ def test_a_user_with_a_range_has_its_ids_in_the_lab() -> None:
 @pytest.mark.skipif(not os.path.exists("/etc/subuid"), reason="there is no /etc/subuid")
 @pytest.mark.parametrize(
     "lines",
-    [("", ""), ("65534:200000:65536\\n", ""), ("65534:oops\\n", "65534:oops\\n"), ("65534:0:65536\\n", "65534:0:65536\\n")],
+    [
+        ("", ""),
+        ("65534:200000:65536\\n", ""),
+        ("65534:oops\\n", "65534:oops\\n"),
+        ("65534:0:65536\\n", "65534:0:65536\\n"),
+    ],
 )
 def test_a_user_without_a_range_or_with_a_bad_one_has_one_id(lines: tuple[str, str]) -> None:
     # The last: newuidmap would not give the ids of root away. What it refuses must leave a lab of one id.

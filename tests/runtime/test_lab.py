@@ -220,14 +220,14 @@ def test_progress_is_told_for_large_labs() -> None:
 
 
 def test_sixty_labs_in_a_row_come_up_and_go_down(runtime: Path) -> None:
-    descriptors = None
+    descriptors = 0
     for n in range(60):
         with Lab(pair()) as lab:
             if n % 10 == 0:
                 assert pings(lab["left"], "5.5.5.2")
         if n == 5:
             descriptors = len(os.listdir("/proc/self/fd"))
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     assert labs(runtime) == []
 
 

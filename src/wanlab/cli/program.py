@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wanlab.cli.target import lab_name
 from wanlab.errors import CommandNotFound
 from wanlab.runtime.connection import connect
-from wanlab.runtime.directory import runtime_directory
+from wanlab.runtime.directory import INHERITED, runtime_directory
 from wanlab.runtime.process import Process
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_program(lab: str | None, node: str | None, command: list[str], extra: di
     NoSuchLab, NoSuchNode, CommandNotFound.
     """
     name = lab_name(lab)
-    environment = {**os.environ, **(extra or {}), "WANLAB_LAB": name}
+    environment = {**os.environ, **(extra or {}), "WANLAB_LAB": name, INHERITED: str(runtime_directory())}
     if node is None:
         environment.pop("WANLAB_NODE", None)
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
 
 # The kernel keeps at most 1,024 neighbours for all namespaces together (gc_thresh3), and forgets none that is younger
-# than 5 s: 16 nodes that all send to each other and 300 more pairs stay below that, whatever the lab looks like.
+# than 5 s: 16 nodes that all send to each other and 120 more pairs take half of that, whatever the lab looks like.
 _CORE = 16
 """Up to so many nodes each is held against each."""
-_OTHERS = 300
+_OTHERS = 120
 """Of the rest so many, spread evenly, are held against one of those."""
 _SERVER_PATIENCE = 2.0  # seconds for a TCP connection
 

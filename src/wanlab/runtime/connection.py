@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 
 from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
-from wanlab.runtime.directory import labs, runtime_directory
+from wanlab.runtime.directory import labs, runtime_directory, socket_name
 from wanlab.runtime.protocol import Frames, Message, raise_if_error, receive, send
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -73,7 +73,8 @@ def connect(directory: Path, name: str) -> Connection:
     """A new connection to the lab *name*. Raises NoSuchLab."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.connect(str(directory / name / "socket"))
+        with socket_name(directory / name) as address:
+            connection.connect(address)
     except OSError:
         connection.close()
         raise NoSuchLab(f"no lab {name!r} is up", hint=did_you_mean(name, labs(directory))) from None

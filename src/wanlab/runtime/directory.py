@@ -17,11 +17,15 @@ from pathlib import Path
 from wanlab.errors import LabExists, MachineError, UsageError
 from wanlab.topology.names import is_label
 
-_LONGEST_SOCKET = 107  # sun_path holds 108 bytes with its NUL
+INHERITED = "WANLAB_RUNTIME_DIR"
+"""Tells programs inside a lab the directory of the one who started them: a user is 0 in there, and has no login."""
 
 
 def runtime_directory() -> Path:
     """This user's directory of labs, made where it is missing. Raises MachineError where it is another user's."""
+    inherited = os.environ.get(INHERITED)
+    if inherited and _is_ours(Path(inherited)):
+        return _private(Path(inherited))
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and _is_ours(Path(given)):
         return _private(Path(given, "wanlab"))
@@ -42,11 +46,6 @@ class Place:
         self.lock = lock
 
     @property
-    def socket(self) -> Path:
-        """Where the lab listens."""
-        return self.path / "socket"
-
-    @property
     def mounts(self) -> Path:
         """An empty directory: inside the lab's mount namespace, its own files are mounted there."""
         return self.path / "inside"
@@ -58,13 +57,19 @@ class Place:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
+@contextmanager
+def socket_name(place: Path) -> Iterator[str]:
+    """The name to bind or connect a lab's socket by: never too long for one (107 bytes), as the path could be."""
+    descriptor = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/socket"
+    finally:
+        os.close(descriptor)
+
+
 def claim(directory: Path, name: str) -> Place:
     """Take the place of the lab *name*. Raises LabExists where it is up."""
     path = directory / name
-    if len(os.fsencode(path / "socket")) > _LONGEST_SOCKET:
-        raise MachineError(
-            f"{path}/socket is too long for a socket's name", hint="set XDG_RUNTIME_DIR to a shorter path"
-        )
     with _turn(directory):
         if path.is_dir() and not _clear_if_ruin(path):
             raise LabExists(

@@ -23,7 +23,7 @@ from wanlab.kernel import nftables
 from wanlab.kernel.syscalls import die_with_parent, set_process_name
 from wanlab.kernel.userns import become_root
 from wanlab.runtime import holder
-from wanlab.runtime.directory import claim
+from wanlab.runtime.directory import claim, socket_name
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 
 
@@ -52,20 +52,20 @@ def main() -> None:
             if waiting is not None and mounts.changed():
                 waiting.orders.close()  # its holder would not see what was mounted meanwhile
                 waiting = None
-            guardian = waiting or _Guardian(program)
+            guardian = waiting or _Guardian(program, mounts)
             waiting = None
             try:
                 send(guardian.orders, order, [owner])
             except ConnectionError:  # somebody killed the one that waited
                 guardian.orders.close()
-                guardian = _Guardian(program)
+                guardian = _Guardian(program, mounts)
                 send(guardian.orders, order, [owner])
             guardian.orders.close()
             os.close(owner)
             orders += 1
         if waiting is None and orders > 1:
             mounts.changed()  # until now
-            waiting = _Guardian(program)
+            waiting = _Guardian(program, mounts)
     if waiting is not None:
         waiting.orders.close()
         with contextlib.suppress(ChildProcessError):
@@ -76,22 +76,26 @@ class _MountTable:
     """Tells whether anything was mounted or unmounted since it was last asked (proc_pid_mounts(5): by poll)."""
 
     def __init__(self) -> None:
-        self._file = Path("/proc/self/mounts").open("rb")
+        self._file = os.open("/proc/self/mounts", os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLPRI)
 
     def changed(self) -> bool:
         return bool(self._poll.poll(0))
 
+    def close(self) -> None:
+        os.close(self._file)
+
 
 class _Guardian:
     """A guardian, as the forge sees it: what it shall guard is sent to it by `orders`."""
 
-    def __init__(self, program: socket.socket) -> None:
+    def __init__(self, program: socket.socket, mounts: _MountTable) -> None:
         self.orders, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             program.close()
+            mounts.close()
             self.orders.close()
             _guard(theirs)
         theirs.close()
@@ -170,7 +174,8 @@ def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket)
     place = claim(Path(order["directory"]), order["name"])
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(place.socket))
+            with socket_name(place.path) as name:
+                listener.bind(name)
             listener.listen(128)
             descriptors = [owner.fileno(), listener.fileno(), place.lock]
             with contextlib.suppress(ConnectionError):
