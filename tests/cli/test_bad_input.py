@@ -148,15 +148,6 @@ def test_a_machine_that_cannot_do_it_is_4(runtime: Path, setup: str, somebody: t
     eventually(lambda: nothing_left(runtime))
 
 
-def test_a_runtime_directory_that_is_too_long_is_named(tmp_path: Path) -> None:
-    long = tmp_path / ("x" * 100)
-    long.mkdir(mode=0o700)
-    done = wanlab("up", "cable", env={**os.environ, "XDG_RUNTIME_DIR": str(long)})
-    assert "set XDG_RUNTIME_DIR to a shorter path" in complaint(done)
-    assert done.returncode == 4
-    assert not any(path.is_dir() for path in (long / "wanlab").iterdir())
-
-
 def test_a_reader_that_leaves_is_no_error(two_lans: None) -> None:
     for verb in ("inspect", "ls", "graph", "-h", "script two-lans", "inspect --json"):
         script = f"{sys.executable} -m wanlab {verb} | true; exit ${{PIPESTATUS[0]}}"

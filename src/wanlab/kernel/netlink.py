@@ -1,4 +1,4 @@
-"""Just enough rtnetlink to build networks: messages are pipelined, and their acknowledgements read together.
+"""Just enough rtnetlink to build networks: messages are pipelined, and what became of them is read together.
 
 pyroute2 costs several times what the kernel does for a message (docs/performance.md has the figures), so building is
 done here; include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,veth,pkt_sched}.h define every number.
@@ -15,6 +15,7 @@ from ipaddress import ip_address
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWQDISC = 16, 17, 18, 20, 24, 36
 _NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
+_FLAGS, _FLAGS_AT = struct.Struct("=H"), 6  # of a message's header
 _NLMSG_ERROR = 2
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
@@ -28,7 +29,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _TCA_KIND, _TCA_OPTIONS, _TC_H_ROOT = 1, 2, 0xFFFFFFFF
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1  # boot: what `ip route add` says as well
 
-# An acknowledgement takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
+# A refusal takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
 _MOST_IN_FLIGHT = 100
 MOST_ANSWERS = 25  # an interface as the kernel describes it takes about 3 KiB of it
 
@@ -151,18 +152,21 @@ class Netlink:
         """Send what waits and read every answer. The first refusal is raised as *refused* makes it."""
         if not self._waiting:
             return
-        first = self._number - len(self._waiting)
-        outstanding = len(self._waiting)
+        first, last = self._number - len(self._waiting), self._number - 1
+        # Refusals are always told. One acknowledgement, of the last message, tells that all were dealt with.
+        flags = _FLAGS.unpack_from(self._waiting[-1], _FLAGS_AT)[0] | _NLM_ACK
+        self._waiting[-1] = self._waiting[-1][:_FLAGS_AT] + _FLAGS.pack(flags) + self._waiting[-1][_FLAGS_AT + 2 :]
         self._socket.send(b"".join(self._waiting))
         self._waiting.clear()
         failure: Exception | None = None
-        while outstanding:
+        done = False
+        while not done:
             data = self._socket.recv(1 << 16)
             offset = 0
             while offset < len(data):
                 length, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset)
                 if kind == _NLMSG_ERROR:
-                    outstanding -= 1
+                    done = done or sequence == last
                     number = -struct.unpack_from("=i", data, offset + 16)[0]
                     if number and failure is None:
                         words = _words(data[offset : offset + length]) if flags & _NLM_ACK_TLVS else ""
@@ -172,7 +176,7 @@ class Netlink:
             raise failure
 
     def _add(self, kind: int, flags: int, body: bytes) -> None:
-        header = struct.pack("=IHHII", 16 + len(body), kind, _NLM_REQUEST | _NLM_ACK | flags, self._number, 0)
+        header = struct.pack("=IHHII", 16 + len(body), kind, _NLM_REQUEST | flags, self._number, 0)
         self._waiting.append(header + body)  # bodies are made of padded attributes: lengths are multiples of 4
         self._number += 1
 

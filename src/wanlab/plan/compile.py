@@ -47,7 +47,6 @@ def _namespace(node: Node) -> Iterator[Step]:
         # Without IPv6 addresses to give, keep link-local chatter (DAD, MLD, router solicitations) off the cables. `lo`
         # exists already and keeps ::1.
         yield SetSysctl(node.name, "net.ipv6.conf.default.disable_ipv6", "1")
-    yield SetUp(node.name, "lo")
 
 
 def _cables(network: Network) -> Iterator[Step]:
@@ -61,6 +60,7 @@ def _stage(node: Node, network: Network) -> Stage:
 
 
 def _configure(node: Node) -> Iterator[Step]:
+    yield SetUp(node.name, "lo")
     bridges = [interface for interface in node.interfaces if interface.bridge]
     for bridge in bridges:
         yield AddBridge(node.name, bridge.name, bridge.mac, bridge.mtu)

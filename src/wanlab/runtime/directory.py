@@ -54,7 +54,13 @@ class Place:
         """Remove the place and what is in it."""
         # In turn: else it could be the ruin, then the new place, of somebody who claims the same name meanwhile.
         with _turn(self.path.parent):
-            shutil.rmtree(self.path, ignore_errors=True)
+            try:
+                for name in ("socket", "lock"):
+                    os.unlink(self.path / name)
+                os.rmdir(self.path / "inside")
+                os.rmdir(self.path)
+            except OSError:  # somebody has put something there
+                shutil.rmtree(self.path, ignore_errors=True)
 
 
 @contextmanager

@@ -42,34 +42,66 @@ def main() -> None:
     program = socket.socket(fileno=os.dup(0))
     gc.collect()
     gc.freeze()  # forks share these pages as long as nobody touches them
-    frames = Frames()
-    orders = 0
-    waiting: _Guardian | None = None
-    mounts = _MountTable()
-    while receive_some(program, frames):
-        while (found := frames.next()) is not None:
-            order, (owner,) = found
-            if waiting is not None and mounts.changed():
-                waiting.orders.close()  # its holder would not see what was mounted meanwhile
-                waiting = None
-            guardian = waiting or _Guardian(program, mounts)
-            waiting = None
-            try:
-                send(guardian.orders, order, [owner])
-            except ConnectionError:  # somebody killed the one that waited
-                guardian.orders.close()
-                guardian = _Guardian(program, mounts)
-                send(guardian.orders, order, [owner])
+    gc.disable()  # what builds a lab makes no garbage worth looking for; who serves it turns it on again
+    _Forge(program).serve()
+
+
+class _Forge:
+    """Takes orders, and between them has a guardian prepared for the next one."""
+
+    def __init__(self, program: socket.socket) -> None:
+        self._program = program
+        self._mounts = _MountTable()
+        self._waiting: _Guardian | None = None
+        self._building: socket.socket | None = None
+        """Closed by the other side once the last lab that was ordered is built."""
+        self._orders = 0
+
+    def serve(self) -> None:
+        """Take orders until the program ends."""
+        frames = Frames()
+        while True:
+            watched = [self._program] if self._building is None else [self._program, self._building]
+            ready = select.select(watched, [], [])[0]
+            if self._building in ready:
+                self._prepare()
+            if self._program in ready:
+                if not receive_some(self._program, frames):
+                    break
+                while (found := frames.next()) is not None:
+                    order, (owner,) = found
+                    self._pass_on(order, owner)
+        if self._waiting is not None:
+            self._waiting.orders.close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._waiting.pid, 0)
+
+    def _pass_on(self, order: Message, owner: int) -> None:
+        if self._waiting is not None and self._mounts.changed():
+            self._waiting.orders.close()  # its holder would not see what was mounted meanwhile
+            self._waiting = None
+        guardian = self._waiting or _Guardian(self._program, self._mounts)
+        self._waiting = None
+        try:
+            send(guardian.orders, order, [owner])
+        except ConnectionError:  # somebody killed the one that waited
             guardian.orders.close()
-            os.close(owner)
-            orders += 1
-        if waiting is None and orders > 1:
-            mounts.changed()  # until now
-            waiting = _Guardian(program, mounts)
-    if waiting is not None:
-        waiting.orders.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(waiting.pid, 0)
+            guardian = _Guardian(self._program, self._mounts)
+            send(guardian.orders, order, [owner])
+        os.close(owner)
+        self._orders += 1
+        if self._building is not None:
+            self._building.close()
+        self._building = guardian.orders
+
+    def _prepare(self) -> None:
+        """Fork the next guardian, now that a lab is built: sooner, it would slow that down."""
+        if self._building is not None:
+            self._building.close()
+            self._building = None
+        if self._waiting is None and self._orders > 1:
+            self._mounts.changed()  # until now
+            self._waiting = _Guardian(self._program, self._mounts)
 
 
 class _MountTable:
@@ -125,11 +157,10 @@ def _guard(orders: socket.socket) -> None:
         except LabEnded:  # the program ended, and needs no lab
             _dismiss(holding)
         else:
-            orders.close()
             owner = socket.socket(fileno=descriptor)
             if isinstance(holding, WanlabError):
                 raise holding
-            _hold(*holding, order, owner)
+            _hold(*holding, order, owner, orders)
         code = 0
     except BaseException as error:
         # Nothing may escape into the forge's loop, and nothing may be passed over in silence.
@@ -137,6 +168,8 @@ def _guard(orders: socket.socket) -> None:
             with contextlib.suppress(OSError):
                 send(owner, error_message(error))
     finally:
+        if owner is not None:
+            owner.close()  # now, and not after the pages of this process: somebody waits for it
         os._exit(code)
 
 
@@ -169,7 +202,7 @@ def _dismiss(holding: tuple[int, socket.socket] | WanlabError) -> None:
         os.waitpid(child, 0)
 
 
-def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket) -> None:
+def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket, orders: socket.socket) -> None:
     """Give the holder its lab, and clear up after its end."""
     place = claim(Path(order["directory"]), order["name"])
     try:
@@ -177,10 +210,11 @@ def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket)
             with socket_name(place.path) as name:
                 listener.bind(name)
             listener.listen(128)
-            descriptors = [owner.fileno(), listener.fileno(), place.lock]
+            descriptors = [owner.fileno(), listener.fileno(), place.lock, orders.fileno()]
             with contextlib.suppress(ConnectionError):
                 send(link, {"name": order["name"], "inside": str(place.mounts)}, descriptors)
         link.close()
+        orders.close()  # the holder closes the other one when the lab is built
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
         # The owner's socket stays open here too: its end tells the owner that everything is gone and cleared.

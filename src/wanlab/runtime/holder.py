@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import resource
 import selectors
@@ -97,6 +98,7 @@ class Holder:
 
     def serve(self) -> None:
         """Answer requests until the lab is to end."""
+        gc.enable()
         wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -284,7 +286,8 @@ def run(link: socket.socket) -> None:
     except OSError as error:
         world = error
     try:
-        message, (owner, listener, _lock) = receive(link, Frames())  # the lock is held as long as it is open
+        # The lock is held as long as it is open; `building` tells by its end that the lab is built.
+        message, (owner, listener, _lock, building) = receive(link, Frames())
     except LabEnded:
         return  # nobody wants a lab any more
     link.close()
@@ -299,4 +302,5 @@ def run(link: socket.socket) -> None:
             with contextlib.suppress(OSError):
                 send(connection, error_message(error))
             return
+        os.close(building)
         holder.serve()

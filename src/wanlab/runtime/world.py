@@ -53,6 +53,10 @@ class World:
         with contextlib.suppress(PermissionError):
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         self.namespaces = Namespaces()
+        self._resolver = {"/etc/resolv.conf": _RESOLVER}
+        with contextlib.suppress(OSError):
+            switch = Path("/etc/nsswitch.conf")
+            self._resolver[str(switch)] = re.sub(r"(?m)^\s*hosts:.*\n?", _HOST_SOURCES, switch.read_text())
         self._views: OrderedDict[str | None, _View] = OrderedDict()
 
     def furnish(self, inside: Path, hosts: str, hostname: str) -> None:
@@ -68,17 +72,14 @@ class World:
         unshare(CLONE_NEWNS)
         self._home = _own_view()
 
-    @staticmethod
-    def _cover_names(inside: Path, hosts: str) -> None:
+    def _cover_names(self, inside: Path, hosts: str) -> None:
         """Cover /etc/hosts and the resolver's files, where the machine has them, for all processes of the lab."""
-        texts = {"/etc/hosts": hosts, "/etc/resolv.conf": _RESOLVER}
-        with contextlib.suppress(OSError):
-            switch = Path("/etc/nsswitch.conf")
-            texts[str(switch)] = re.sub(r"(?m)^\s*hosts:.*\n?", _HOST_SOURCES, switch.read_text())
-        for target, text in texts.items():
-            cover = inside / Path(target).name
-            cover.write_text(text)
-            cover.chmod(0o644)
+        for target, text in {"/etc/hosts": hosts, **self._resolver}.items():
+            cover = os.path.join(inside, os.path.basename(target))
+            descriptor = os.open(cover, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC)
+            os.write(descriptor, text.encode())
+            os.fchmod(descriptor, 0o644)  # whatever the umask
+            os.close(descriptor)
             with contextlib.suppress(FileNotFoundError):  # a machine without the file: nothing to cover
                 mount(cover, target, flags=MS_BIND)
         with contextlib.suppress(FileNotFoundError):
