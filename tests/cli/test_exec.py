@@ -24,8 +24,9 @@ while :; do sleep 0.05; done
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    # Whoever runs the tests may ignore signals (nohup does), and what is ignored stays so in children.
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [*WANLAB, "exec", *arguments],
+        ["env", "--default-signal", *WANLAB, "exec", *arguments],
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
     )
 
