@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,8 @@ while :; do sleep 0.05; done
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
-    # Whoever runs the tests may ignore signals (nohup does), and what is ignored stays so in children.
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        ["env", "--default-signal", *WANLAB, "exec", *arguments],
+        [*WANLAB, "exec", *arguments],
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
     )
 
@@ -99,6 +99,16 @@ def test_what_wanlab_itself_gets_wrong_is_125(arguments: tuple[str, ...], words:
     assert words in complaint(done)
 
 
+@pytest.fixture
+def no_signal_ignored() -> Iterator[None]:
+    """Whoever runs the tests may ignore some (nohup does), and what is ignored stays so in children."""
+    before = {name: signal.signal(name, signal.SIG_DFL) for name in (signal.SIGHUP, signal.SIGQUIT)}
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.usefixtures("no_signal_ignored")
 def test_signals_are_handed_on() -> None:
     with start("alice", "sh", "-c", TRAPPER) as process:
         assert process.stdout is not None
