@@ -32,6 +32,9 @@ _AGAIN = (
     0.25  # seconds after which what should have arrived, and has not, is sent again (a neighbour is being looked up)
 )
 _PATIENCE = 2.0  # seconds for everything that is expected to arrive
+# The kernel's table of neighbours is one for all namespaces (gc_thresh3: 1,024). While other labs fill it, packets to a
+# new neighbour are refused, until it forgets those that have not been used for 5 s.
+_CROWDED = 8.0
 _BATCH = 64  # probes sent before the sockets are read: far fewer than a receive buffer holds
 
 _FIRST_PORT, _LAST_PORT = 20_000, 50_000
@@ -93,6 +96,8 @@ class _Exchange:
         self.lab = lab
         self.flows = flows
         self.nonce = os.urandom(8)
+        self.crowded = False
+        """Whether the kernel had no room for a neighbour."""
         # Each socket its own port, so that two hosts behind one NAT never ask for the same one; and other ports in each
         # exchange, so that no state which an earlier one left behind lets anything in.
         self.ports = itertools.count(random.randrange(_FIRST_PORT, _LAST_PORT))
@@ -169,6 +174,7 @@ class _Exchange:
             flow.error = 0
         except OSError as error:
             flow.error = error.errno or errno.EIO
+            self.crowded |= error.errno == errno.ENOBUFS
 
     def _inject(self, place: _Place, flow: Flow, injection: Injection, port: int, payload: bytes) -> None:
         raw = place.raw.get(injection.out.name)
@@ -196,7 +202,7 @@ class _Exchange:
             missing = [n for n, flow in enumerate(self.flows) if flow.expected and not (flow.arrived and flow.answered)]
             if not missing and now - last_news > QUIET:
                 return
-            if now - started > _PATIENCE:
+            if now - started > (_CROWDED if self.crowded else _PATIENCE):
                 return
             if missing and now - last_sent > _AGAIN:
                 self._send_all(missing)
@@ -237,8 +243,8 @@ class _Exchange:
         try:
             _set_do_not_fragment(place, False)
             place.endpoint.sendmsg([payload], [(level, kind, info)] if info else [], 0, sender)
-        except OSError:
-            pass  # no way back: the flow stays unanswered
+        except OSError as error:  # no way back: the flow stays unanswered
+            self.crowded |= error.errno == errno.ENOBUFS
 
 
 def _ancillary(messages: list[tuple[int, int, bytes]]) -> tuple[bytes, int | None]:
