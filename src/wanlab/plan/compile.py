@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.ruleset import ruleset
+from wanlab.plan.timers import timers
 from wanlab.plan.steps import (
     AddAddress,
     AddBridge,
@@ -56,10 +57,10 @@ def _cables(network: Network) -> Iterator[Step]:
 
 
 def _stage(node: Node, network: Network) -> Stage:
-    return Stage(_title(node, network), tuple(_configure(node)))
+    return Stage(_title(node, network), tuple(_configure(node, network)))
 
 
-def _configure(node: Node) -> Iterator[Step]:
+def _configure(node: Node, network: Network) -> Iterator[Step]:
     yield SetUp(node.name, "lo")
     bridges = [interface for interface in node.interfaces if interface.bridge]
     for bridge in bridges:
@@ -77,9 +78,12 @@ def _configure(node: Node) -> Iterator[Step]:
         yield AddRoute(node.name, str(route.destination), str(route.via), route.interface, route.metric)
     if node.kind is Kind.ROUTER:
         # Rules before forwarding, as on a real router that boots: no packet passes unfiltered.
-        rules = ruleset(node)
+        rules = ruleset(node, network)
         if rules is not None:
             yield LoadRuleset(node.name, rules)
+            if node.nat is not None:
+                # Only now: the kernel shows these once a rule of the namespace has asked for connection tracking.
+                yield from (SetSysctl(node.name, key, str(seconds)) for key, seconds in timers(node.nat))
         if _speaks(node, 4):
             yield SetSysctl(node.name, "net.ipv4.ip_forward", "1")
         if _speaks(node, 6):

@@ -1,55 +1,339 @@
 """A router's nftables rules: its firewall and its NAT as text that `nft -f` reads.
 
+What connection tracking does by itself is left to it: `masquerade` keeps a source port where it can, and lets in what
+answers. Everything else a NAT may do is *learned*: a chain behind source translation sees which external endpoint the
+kernel chose, and writes it into maps whose elements time out. Later rules read the maps: a mapping that stands is used
+again, and a packet from outside finds whose it is.
+
 Chains bear a prefix, since nft reserves words (`fwd`, ...). One table holds all, so one load replaces all.
 """
 
 from __future__ import annotations
 
-from wanlab.topology.nat import Nat, Ports
-from wanlab.topology.network import Node
+from collections.abc import Iterator, Sequence
+
+from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, Pooling, Ports, Unsolicited
+from wanlab.topology.network import IPAddress, Network, Node
 
 TABLE = "wanlab"
 
-# A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple, and a
-# hole punch from the LAN a moment later would leave from another port. So: silence.
-_INPUT = """\
-\tchain wl_input {{
-\t\ttype filter hook input priority filter; policy accept;
-\t\tiifname "{wan}" ct state established,related accept
-\t\tiifname "{wan}" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
-\t\tiifname "{wan}" drop
-\t}}
-"""
-
-_FORWARD = """\
-\tchain wl_forward {{
-\t\ttype filter hook forward priority filter; policy drop;
-\t\tct state established,related accept
-\t\tiifname != "{wan}" accept
-\t}}
-"""
-
-_POSTROUTING = """\
-\tchain wl_postrouting {{
-\t\ttype nat hook postrouting priority srcnat; policy accept;
-\t\toifname "{wan}" meta nfproto ipv4 {statement}
-\t}}
-"""
-
-_MASQUERADE = {Ports.PRESERVE: "masquerade", Ports.RANDOM: "masquerade random,persistent"}
+_PROTOCOLS = ("udp", "tcp")
+_CHOICES = 512  # how many ports a map of ports holds: enough to find one that is free, few enough to load in a moment
+_MOST_MAPPINGS = 262_144  # elements of a map: more than all ports of the largest pool of addresses are never needed at once
 
 
-def ruleset(router: Node) -> str | None:
+def ruleset(router: Node, network: Network) -> str | None:
     """The rules of *router* as nft text, or None for one that only forwards."""
     if router.uplink is None or not (router.firewall or router.nat):
         return None
-    chains = []
+    nat = router.nat
+    parts: list[str] = []
+    if nat is not None and nat.learns:
+        translation = _Learned(router, nat, network)
+        parts += translation.memory()
+        parts += translation.chains()
+    elif nat is not None:
+        parts.append(_plain(router.uplink, nat))
     if router.firewall:
-        chains += [_INPUT.format(wan=router.uplink), _FORWARD.format(wan=router.uplink)]
-    if router.nat:
-        chains.append(_POSTROUTING.format(wan=router.uplink, statement=_translation(router.nat)))
-    return f"table inet {TABLE} {{\n" + "\n".join(chains) + "}\n"
+        parts[:0] = [_input(router.uplink, nat), _forward(router.uplink, nat)]
+    return f"table inet {TABLE} {{\n" + "\n".join(parts) + "}\n"
 
 
-def _translation(nat: Nat) -> str:
-    return _MASQUERADE[nat.ports]
+def _block(head: str, lines: Sequence[str]) -> str:
+    return f"\t{head} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
+
+
+def _hook(name: str, kind: str, hook: str, priority: str, lines: Sequence[str], policy: str = "accept") -> str:
+    return _block(
+        f"chain wl_{name}", [f"type {kind} hook {hook} priority {priority}; policy {policy};", *lines]
+    )
+
+
+# -- the firewall --------------------------------------------------------------------------------------------------------
+
+
+def _input(wan: str, nat: Nat | None) -> str:
+    # A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple, and a
+    # hole punch from the LAN a moment later would leave from another port. So the default is silence.
+    unasked = nat.unsolicited if nat is not None else Unsolicited.DROP
+    return _hook(
+        "input",
+        "filter",
+        "input",
+        "filter",
+        [
+            f'iifname "{wan}" ct state established,related accept',
+            f'iifname "{wan}" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept',
+            f'iifname "{wan}" {unasked.value}',
+        ],
+    )
+
+
+def _forward(wan: str, nat: Nat | None) -> str:
+    lines = ["ct state established,related accept"]
+    for protocol in _PROTOCOLS:
+        ports = getattr(nat, f"{protocol}_ports", None)
+        if ports is not None:
+            allowed = ", ".join(str(port) for port in ports)
+            lines.append(f'oifname "{wan}" {protocol} dport != {{ {allowed} }} drop')
+    if nat is not None and nat.limit is not None:
+        lines.append(f'oifname "{wan}" ct state new add @wl_subscribers {{ ip saddr ct count over {nat.limit} }} drop')
+    lines.append(f'iifname != "{wan}" accept')
+    if nat is not None and nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
+        lines.append("ct status dnat accept")
+    memory = ""
+    if nat is not None and nat.limit is not None:
+        memory = _block("set wl_subscribers", ["type ipv4_addr", "flags dynamic", f"size {_MOST_MAPPINGS}"]) + "\n"
+    return memory + _hook("forward", "filter", "forward", "filter", lines, "drop")
+
+
+# -- translation by connection tracking alone --------------------------------------------------------------------------
+
+
+def _plain(wan: str, nat: Nat) -> str:
+    statement = "masquerade" if nat.ports is Ports.PRESERVE else "masquerade random,persistent"
+    return _hook("postrouting", "nat", "postrouting", "srcnat", [f'oifname "{wan}" meta nfproto ipv4 {statement}'])
+
+
+# -- learned translation -----------------------------------------------------------------------------------------------
+
+
+class _Learned:
+    """The maps and chains of a NAT whose mappings outlive the kernel's own."""
+
+    def __init__(self, router: Node, nat: Nat, network: Network) -> None:
+        assert router.uplink is not None
+        self.wan = router.uplink
+        self.nat = nat
+        self.external = [a.ip for a in router.interface(router.uplink).addresses if a.version == 4]
+        inside = [i for i in router.interfaces if i.name != router.uplink and i.addresses]
+        self.lans = [str(a.network) for i in inside for a in i.addresses if a.version == 4]
+        self.subscribers = sorted(
+            {
+                address.ip
+                for interface in inside
+                for peer in network.peers(interface.segment)
+                if peer.node != router.name
+                for address in peer.addresses
+                if address.version == 4
+            }
+        )
+        self.reuses = nat.mapping is not Mapping.ADDRESS_AND_PORT_DEPENDENT
+        self.hairpins = nat.hairpin is not Hairpin.OFF
+        self.lets_in = nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
+        self.to_address = nat.mapping is Mapping.ADDRESS_DEPENDENT
+
+    # -- what is remembered --------------------------------------------------------------------------------------
+
+    def memory(self) -> Iterator[str]:
+        """The maps. An element is a mapping, and its timeout the mapping's timer."""
+        for protocol in _PROTOCOLS:
+            shape = ["flags dynamic,timeout", f"size {_MOST_MAPPINGS}", f"timeout {self._longest(protocol)}s"]
+            endpoint = "ipv4_addr . inet_service"
+            if self.reuses:
+                key = endpoint + (" . ipv4_addr" if self.to_address else "")
+                yield _block(f"map wl_{protocol}_mapping", [f"type {key} : {endpoint}", *shape])
+            yield _block(f"map wl_{protocol}_external", [f"type {endpoint} : {endpoint}", *shape])
+            for number in range(len(self.external)):
+                yield _block(f"set wl_{protocol}_live{number}", ["type inet_service", *shape])
+            if self.nat.filtering is Filtering.ADDRESS_DEPENDENT:
+                yield _block(f"set wl_{protocol}_permitted", [f"type {endpoint} . ipv4_addr", *shape])
+            if self.hairpins and self.nat.filtering is not Filtering.ENDPOINT_INDEPENDENT:
+                yield _block(f"set wl_{protocol}_inside", [f"type {endpoint} . {self._peer_type}", *shape])
+
+    def _longest(self, protocol: str) -> int:
+        return self.nat.udp_timeout_s if protocol == "udp" else self.nat.tcp_established_s
+
+    @property
+    def _peer_type(self) -> str:
+        return "ipv4_addr" if self.nat.filtering is Filtering.ADDRESS_DEPENDENT else "ipv4_addr . inet_service"
+
+    # -- chains --------------------------------------------------------------------------------------------------
+
+    def chains(self) -> Iterator[str]:
+        """All chains, in the order in which a packet meets them."""
+        if not self.nat.inbound_refresh:
+            yield self._expiry()
+        inbound = [line for protocol in _PROTOCOLS for line in self._inbound(protocol)]
+        if inbound:
+            yield _hook("prerouting", "nat", "prerouting", "dstnat", inbound)
+        for protocol in _PROTOCOLS:
+            if len(self.external) > 1:
+                for number in range(len(self.external)):
+                    yield _block(f"chain wl_{protocol}_from{number}", list(self._new_mapping(protocol, number)))
+            yield _block(f"chain wl_{protocol}", list(self._translate(protocol)))
+        yield _hook("postrouting", "nat", "postrouting", "srcnat", list(self._postrouting()))
+        for protocol in _PROTOCOLS:
+            yield _block(f"chain wl_{protocol}_asked", list(self._learn(protocol, asked=True)))
+            yield _block(f"chain wl_{protocol}_called", list(self._learn(protocol, asked=False)))
+        if self.nat.inbound_refresh:
+            yield _hook("refresh", "filter", "forward", "filter + 1", list(self._refresh()))
+        yield _hook("learn", "filter", "postrouting", "srcnat + 1", list(self._learn_hook()))
+
+    def _expiry(self) -> str:
+        """Packets from outside keep no mapping alive: connection tracking would let them."""
+        lines = [
+            f'iifname "{self.wan}" ct direction reply ip daddr {address} udp dport != @wl_udp_live{number} drop'
+            for number, address in enumerate(self.external)
+        ]
+        return _hook("expiry", "filter", "prerouting", "mangle", lines)
+
+    def _inbound(self, protocol: str) -> Iterator[str]:
+        find = f"dnat ip addr . port to ip daddr . {protocol} dport map @wl_{protocol}_external"
+        if self.nat.filtering is Filtering.ENDPOINT_INDEPENDENT:
+            yield f'iifname "{self.wan}" meta l4proto {protocol} {find}'
+        elif self.nat.filtering is Filtering.ADDRESS_DEPENDENT:
+            yield f'iifname "{self.wan}" ip daddr . {protocol} dport . ip saddr @wl_{protocol}_permitted {find}'
+        if self.hairpins:
+            yield f'iifname != "{self.wan}" ip daddr {self._any_external} meta l4proto {protocol} {find}'
+
+    @property
+    def _any_external(self) -> str:
+        return "{ " + ", ".join(str(address) for address in self.external) + " }"
+
+    @property
+    def _any_lan(self) -> str:
+        return "{ " + ", ".join(self.lans) + " }"
+
+    def _postrouting(self) -> Iterator[str]:
+        if self.hairpins and self.nat.hairpin is Hairpin.EXTERNAL and self.lans:
+            # The LAN is named as source: else the address of every outside peer that is let in would be hidden as well.
+            for protocol in _PROTOCOLS:
+                yield (
+                    f'oifname != "{self.wan}" ip saddr {self._any_lan} ct status dnat meta l4proto {protocol}'
+                    f" goto wl_{protocol}"
+                )
+        yield f'oifname != "{self.wan}" return'
+        for protocol in _PROTOCOLS:
+            yield f"meta nfproto ipv4 meta l4proto {protocol} goto wl_{protocol}"
+        yield f"meta nfproto ipv4 {self._any_port()}"
+
+    def _any_port(self) -> str:
+        """For what has no ports: ICMP's queries keep their identifiers where they can (RFC 5508 REQ-1)."""
+        if len(self.external) == 1:
+            return f"snat ip to {self.external[0]}"
+        choices = ", ".join(f"{number} : {address}" for number, address in enumerate(self.external))
+        return f"snat ip to {self._which} map {{ {choices} }}"
+
+    @property
+    def _which(self) -> str:
+        """An expression that picks one of several external addresses."""
+        count = len(self.external)
+        return f"jhash ip saddr mod {count}" if self.nat.pooling is Pooling.PAIRED else f"numgen random mod {count}"
+
+    def _translate(self, protocol: str) -> Iterator[str]:
+        if self.reuses:
+            key = f"ip saddr . {protocol} sport" + (" . ct original ip daddr" if self.to_address else "")
+            yield f"meta l4proto {protocol} snat ip addr . port to {key} map @wl_{protocol}_mapping"
+        if len(self.external) == 1:
+            yield from self._new_mapping(protocol, 0)
+        else:
+            choices = ", ".join(f"{number} : goto wl_{protocol}_from{number}" for number in range(len(self.external)))
+            yield f"{self._which} vmap {{ {choices} }}"
+
+    def _new_mapping(self, protocol: str, number: int) -> Iterator[str]:
+        nat, address, is_it = self.nat, self.external[number], f"meta l4proto {protocol}"
+        if nat.block is not None:
+            for subscriber, first in zip(self.subscribers, self._blocks(), strict=False):
+                yield f"ip saddr {subscriber} {is_it} {self._ports(address, first, first + nat.block - 1)}"
+            yield f"{is_it} {self._ports(address, nat.first_port, nat.last_port)}"
+            return
+        if nat.ports is Ports.PRESERVE:
+            # Within its range a port is kept; the port of somebody else's mapping is not free, wherever that one leads.
+            taken = "" if nat.overloading else f" {protocol} sport != @wl_{protocol}_live{number}"
+            yield f"{protocol} sport {nat.first_port}-{nat.last_port}{taken} snat ip to {address}"
+        if nat.ports is Ports.SEQUENTIAL:
+            yield f"{is_it} {self._next_port(address, 'numgen inc', self._range())}"
+        elif nat.parity:
+            for odd in (0, 1):
+                ports = [port for port in self._range() if port % 2 == odd]
+                yield f"{protocol} sport & 1 == {odd} {self._next_port(address, 'numgen random', ports)}"
+        else:
+            yield f"{is_it} {self._ports(address, nat.first_port, nat.last_port)}"
+
+    def _blocks(self) -> range:
+        assert self.nat.block is not None
+        return range(self.nat.first_port, self.nat.last_port - self.nat.block + 2, self.nat.block)
+
+    def _range(self) -> range:
+        return range(self.nat.first_port, self.nat.last_port + 1)
+
+    @staticmethod
+    def _ports(address: IPAddress, first: int, last: int) -> str:
+        return f"snat ip to {address}:{first}-{last} fully-random"
+
+    @staticmethod
+    def _next_port(address: IPAddress, generator: str, ports: Sequence[int]) -> str:
+        # Ports by a map: as a number, nft 1.0.6 puts what `numgen` gives into the packet with its bytes swapped.
+        middle = len(ports) // 2  # far from the low ports, which much software has a use for
+        chosen = ports[middle : middle + _CHOICES] or ports
+        elements = ", ".join(f"{number} : {port}" for number, port in enumerate(chosen))
+        return f"snat ip to {address} : {generator} mod {len(chosen)} map {{ {elements} }}"
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def _learn_hook(self) -> Iterator[str]:
+        """A filter chain, since a nat chain sees a flow's first packet only, and timers there would never start anew."""
+        if self.hairpins:
+            inside = f'oifname != "{self.wan}" ip saddr {self._any_lan} ct status dnat'
+            for protocol in _PROTOCOLS:
+                if self.nat.hairpin is Hairpin.EXTERNAL:
+                    yield f"{inside} ct direction original meta l4proto {protocol} jump wl_{protocol}_asked"
+                yield from self._filter_inside(protocol, inside)
+        yield f'oifname != "{self.wan}" return'
+        for protocol in _PROTOCOLS:
+            yield f"meta nfproto ipv4 meta l4proto {protocol} ct direction original goto wl_{protocol}_asked"
+            yield f"meta nfproto ipv4 meta l4proto {protocol} ct direction reply goto wl_{protocol}_called"
+
+    def _filter_inside(self, protocol: str, inside: str) -> Iterator[str]:
+        """What goes from inside to inside is filtered like what comes from outside, by the external endpoints of both."""
+        if self.nat.filtering is Filtering.ENDPOINT_INDEPENDENT or self.nat.hairpin is not Hairpin.EXTERNAL:
+            return
+        mine, other = "ct reply ip daddr . ct reply proto-dst", "ct original ip daddr . ct original proto-dst"
+        i, he = (
+            (f"{mine} . ct original ip daddr", f"{other} . ct reply ip daddr")
+            if self.nat.filtering is Filtering.ADDRESS_DEPENDENT
+            else (f"{mine} . {other}", f"{other} . {mine}")
+        )
+        first = f"{inside} ct direction original meta l4proto {protocol}"
+        yield f"{first} update @wl_{protocol}_inside {{ {i} }}"
+        yield f"{first} {he} != @wl_{protocol}_inside drop"
+
+    def _refresh(self) -> Iterator[str]:
+        for protocol in _PROTOCOLS:
+            is_it = f'iifname "{self.wan}" meta nfproto ipv4 meta l4proto {protocol}'
+            yield f"{is_it} ct direction reply jump wl_{protocol}_asked"
+            yield f"{is_it} ct direction original jump wl_{protocol}_called"
+
+    def _learn(self, protocol: str, *, asked: bool) -> Iterator[str]:
+        """Note a mapping, from a flow that the inside began (*asked*), or that it was called by.
+
+        Connection tracking has all four endpoints in both cases; which are inside, and which external, differs.
+        """
+        if asked:
+            internal, external = "ct original ip saddr . ct original proto-src", "ct reply ip daddr . ct reply proto-dst"
+            peer, address, port = "ct original ip daddr", "ct reply ip daddr", "ct reply proto-dst"
+        else:
+            internal, external = "ct reply ip saddr . ct reply proto-src", "ct original ip daddr . ct original proto-dst"
+            peer, address, port = "ct original ip saddr", "ct original ip daddr", "ct original proto-dst"
+        timer = self._timer(protocol)
+        for condition, timeout in timer:
+            is_it = f"meta l4proto {protocol} {condition}".rstrip()
+            if self.reuses:
+                key = internal + (f" . {peer}" if self.to_address else "")
+                yield f"{is_it} update @wl_{protocol}_mapping {{ {key} timeout {timeout}s : {external} }}"
+            yield f"{is_it} update @wl_{protocol}_external {{ {external} timeout {timeout}s : {internal} }}"
+            for number, own in enumerate(self.external):
+                yield f"{is_it} {address} {own} update @wl_{protocol}_live{number} {{ {port} timeout {timeout}s }}"
+            if self.nat.filtering is Filtering.ADDRESS_DEPENDENT:
+                yield f"{is_it} update @wl_{protocol}_permitted {{ {external} . {peer} timeout {timeout}s }}"
+
+    def _timer(self, protocol: str) -> list[tuple[str, int]]:
+        if protocol == "udp":
+            return [("", self.nat.udp_timeout_s)]
+        # RFC 5382 REQ-5: a connection that stands is kept far longer than one that opens or closes. An update gives an
+        # element that is there already its new timeout.
+        return [
+            ("tcp flags & (fin | syn | rst) == 0", self.nat.tcp_established_s),
+            ("tcp flags & (fin | syn | rst) != 0", self.nat.tcp_transitory_s),
+        ]

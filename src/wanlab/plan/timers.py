@@ -1,0 +1,26 @@
+"""A NAT's timers as sysctls of connection tracking: whose entries must not die before the mappings that they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wanlab.topology.nat import LINUX, Nat
+
+_PREFIX = "net.netfilter.nf_conntrack_"
+
+# RFC 5382 calls everything but an established connection transitory.
+_TRANSITORY = ("syn_sent", "syn_recv", "fin_wait", "close_wait", "last_ack", "time_wait", "close")
+
+
+def timers(nat: Nat) -> Iterator[tuple[str, int]]:
+    """Which sysctls to set, and to how many seconds; those that the kernel has already are left out."""
+    if nat.udp_timeout_s != LINUX.udp_timeout_s:
+        yield f"{_PREFIX}udp_timeout", nat.udp_timeout_s
+        yield f"{_PREFIX}udp_timeout_stream", nat.udp_timeout_s
+    if nat.tcp_established_s != LINUX.tcp_established_s:
+        yield f"{_PREFIX}tcp_timeout_established", nat.tcp_established_s
+    if nat.tcp_transitory_s != LINUX.tcp_transitory_s:
+        for state in _TRANSITORY:
+            yield f"{_PREFIX}tcp_timeout_{state}", nat.tcp_transitory_s
+    if nat.icmp_timeout_s != LINUX.icmp_timeout_s:
+        yield f"{_PREFIX}icmp_timeout", nat.icmp_timeout_s
