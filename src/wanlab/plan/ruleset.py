@@ -19,7 +19,9 @@ TABLE = "wanlab"
 
 _PROTOCOLS = ("udp", "tcp")
 _CHOICES = 512  # how many ports a map of ports holds: enough to find one that is free, few enough to load in a moment
-_MOST_MAPPINGS = 262_144  # elements of a map: more than all ports of the largest pool of addresses are never needed at once
+_MOST_MAPPINGS = (
+    262_144  # elements of a map: more than all ports of the largest pool of addresses are never needed at once
+)
 
 
 def ruleset(router: Node, network: Network) -> str | None:
@@ -44,9 +46,7 @@ def _block(head: str, lines: Sequence[str]) -> str:
 
 
 def _hook(name: str, kind: str, hook: str, priority: str, lines: Sequence[str], policy: str = "accept") -> str:
-    return _block(
-        f"chain wl_{name}", [f"type {kind} hook {hook} priority {priority}; policy {policy};", *lines]
-    )
+    return _block(f"chain wl_{name}", [f"type {kind} hook {hook} priority {priority}; policy {policy};", *lines])
 
 
 # -- the firewall --------------------------------------------------------------------------------------------------------
@@ -311,10 +311,16 @@ class _Learned:
         Connection tracking has all four endpoints in both cases; which are inside, and which external, differs.
         """
         if asked:
-            internal, external = "ct original ip saddr . ct original proto-src", "ct reply ip daddr . ct reply proto-dst"
+            internal, external = (
+                "ct original ip saddr . ct original proto-src",
+                "ct reply ip daddr . ct reply proto-dst",
+            )
             peer, address, port = "ct original ip daddr", "ct reply ip daddr", "ct reply proto-dst"
         else:
-            internal, external = "ct reply ip saddr . ct reply proto-src", "ct original ip daddr . ct original proto-dst"
+            internal, external = (
+                "ct reply ip saddr . ct reply proto-src",
+                "ct original ip daddr . ct original proto-dst",
+            )
             peer, address, port = "ct original ip saddr", "ct original ip daddr", "ct original proto-dst"
         timer = self._timer(protocol)
         for condition, timeout in timer:

@@ -17,7 +17,7 @@ from typing import Any
 from wanlab.errors import Source, TopologyError
 from wanlab.topology.lines import Lines, Path
 from wanlab.topology.names import check_interface_name, check_node_name
-from wanlab.topology.nat import LINUX, NATS
+from wanlab.topology.nat import LINUX, to_table
 from wanlab.topology.network import Kind
 from wanlab.topology.topology import (
     Address,
@@ -137,7 +137,7 @@ class _Reader:
                 node.connect(other, source=at)
         elif isinstance(node, Router) and "uplink" in table:
             self.topology.node(table["uplink"], self._at(*path, "uplink"))
-            at = self._at(*path, "nat" if table.get("nat", "none") not in NATS else "uplink")
+            at = self._at(*path, "nat" if "nat" in table else "uplink")
             node.plug_in(
                 table["uplink"],
                 nat=table.get("nat"),
@@ -268,11 +268,8 @@ def _router(node: Router) -> dict[str, Any]:
     table = _said(lan=_one_or_more(lan))
     if node.uplink is not None:
         table = _said(uplink=node.uplink.to, address=_one_or_more(node.uplink.addresses), mtu=node.uplink.mtu) | table
-        name = node.nat.name if node.nat else "none"
-        if name not in NATS or NATS[name] != node.nat:
-            raise TopologyError(f"router {node.name!r}: its nat {name!r} has no name that a file could give")
         if node.nat != LINUX:
-            table["nat"] = name
+            table["nat"] = to_table(node.nat) if node.nat else "none"
         if not node.firewall:
             table["firewall"] = False
     return table | _said(interface=[_interface(port) for port in node.ports if not port.cable])

@@ -8,7 +8,7 @@ business, and whether it really happens is measured (`wanlab nat`, `wanlab verif
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -96,9 +96,9 @@ class Nat:
     """The UDP ports outside that may be talked to; None: all."""
     tcp_ports: tuple[int, ...] | None = None
     """The TCP ports outside that may be talked to; None: all."""
-    about: str = ""
+    about: str = field(default="", compare=False)
     """What in the world behaves like this, in a sentence."""
-    source: str = ""
+    source: str = field(default="", compare=False)
     """Where that is written."""
 
     def __post_init__(self) -> None:
@@ -132,7 +132,8 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             "leave overloading out",
         ),
         (
-            nat.overloading and (nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT or nat.hairpin is not Hairpin.OFF),
+            nat.overloading
+            and (nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT or nat.hairpin is not Hairpin.OFF),
             "overloading: a port that belongs to two hosts at once tells nothing about whose a stranger's packet is",
             "choose filtering 'address-and-port-dependent' and hairpin 'off', or leave overloading out",
         ),
@@ -153,6 +154,11 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
         ),
         (not 1 <= nat.addresses <= 16, f"{nat.addresses} external addresses", "use 1 to 16"),
         (nat.limit is not None and nat.limit < 1, f"a limit of {nat.limit} mappings", "use 1 or more, or none"),
+        (
+            not all(1 <= port <= 65535 for port in (*(nat.udp_ports or ()), *(nat.tcp_ports or ()))),
+            "a port out of range",
+            "use 1 to 65535",
+        ),
         (
             min(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) < 1,
             "a timer below one second",
@@ -309,15 +315,17 @@ def nat_from(table: MappingType[str, Any]) -> Nat:
     given = dict(table)
     base = nat_named(str(given.pop("preset", "home")))
     if base is None:
-        raise TopologyError("nat: a table starts from a preset that translates", hint="leave preset out, or name another")
-    kinds = {field.name: field for field in fields(Nat)}
+        raise TopologyError(
+            "nat: a table starts from a preset that translates", hint="leave preset out, or name another"
+        )
+    kinds = [known.name for known in fields(Nat) if known.compare]
     changes: dict[str, Any] = {}
     for key, value in given.items():
-        if key not in kinds or key in ("about", "source"):
+        if key not in kinds:
             raise TopologyError(f"nat: unknown key {key!r}", hint=did_you_mean(key, kinds))
         changes[key] = _value(key, value, getattr(base, key))
     changes.setdefault("name", "custom")
-    return replace(base, **changes)
+    return replace(base, **changes, about="", source="")
 
 
 _ENUMS: dict[str, type[Enum]] = {
@@ -348,9 +356,11 @@ def to_table(nat: Nat) -> str | dict[str, Any]:
         return nat.name
     base = NATS["home"]
     table: dict[str, Any] = {}
-    for field in fields(Nat):
-        value = getattr(nat, field.name)
-        if field.name in ("about", "source") or value == getattr(base, field.name):
+    for known in fields(Nat):
+        value = getattr(nat, known.name)
+        if not known.compare or value == getattr(base, known.name):
             continue
-        table[field.name] = value.value if isinstance(value, Enum) else list(value) if isinstance(value, tuple) else value
+        table[known.name] = (
+            value.value if isinstance(value, Enum) else list(value) if isinstance(value, tuple) else value
+        )
     return table

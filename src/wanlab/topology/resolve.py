@@ -366,8 +366,8 @@ class _Resolver:
         waiting: list[_Member] = []
         for member in segment.members:
             wanted = [address for address in member.wanted if address.version == subnet.version]
-            if not wanted:
-                waiting.append(member)
+            # A NAT with several external addresses has a place for each of them.
+            waiting += [member] * (_addresses_wanted(member, subnet.version) - len(wanted))
             for address in wanted:
                 interface = self._check(member, address, subnet, segment, owner)
                 owner[interface.ip] = member
@@ -520,6 +520,13 @@ def mac_of(node: str, interface: str) -> str:
 
 def _is_uplink(member: _Member) -> bool:
     return isinstance(member.node, Router) and member.node.uplink is not None and member.interface == "wan"
+
+
+def _addresses_wanted(member: _Member, version: int) -> int:
+    if version == 4 and _has_nat(member):
+        assert isinstance(member.node, Router) and member.node.nat is not None
+        return member.node.nat.addresses
+    return 1
 
 
 def _has_nat(member: _Member) -> bool:

@@ -7,11 +7,12 @@ What the values mean together is `Topology`'s business.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from wanlab.topology.nat import NATS
+from wanlab.topology import nat
 from wanlab.topology.topology import MAX_MTU, MIN_MTU
 
 # Which of several shapes a value has. pydantic puts these into the path of an error; `complaints` takes them out.
@@ -36,6 +37,13 @@ Texts = Annotated[
 
 
 Mtu = Annotated[int, Field(json_schema_extra={"minimum": MIN_MTU, "maximum": MAX_MTU})]
+
+
+_PRESETS = list(nat.NATS)
+
+
+def _choice(words: type[Enum], description: str) -> Any:
+    return Field(ABSENT, description=description, json_schema_extra={"enum": [word.value for word in words]})
 
 
 class Table(BaseModel):
@@ -68,6 +76,43 @@ class Switch(Table):
     link: Texts = Field(ABSENT, description="Other switches that it is linked to; they become one network.")
 
 
+class Nat(Table):
+    """A NAT by what it does, in RFC 4787's words: a preset, and what differs from it."""
+
+    preset: str = Field(
+        ABSENT, description="What to start from. home where not given.", json_schema_extra={"enum": _PRESETS}
+    )
+    name: str = Field(ABSENT, description="What to call it.")
+    mapping: str = _choice(nat.Mapping, "Which destinations share one external port.")
+    filtering: str = _choice(nat.Filtering, "From whom a mapping lets packets in.")
+    ports: str = _choice(nat.Ports, "How the external port of a new mapping is chosen.")
+    overloading: bool = Field(ABSENT, description="One external port for two hosts, while their destinations differ.")
+    parity: bool = Field(ABSENT, description="Even ports stay even, odd ones odd.")
+    first_port: int = Field(ABSENT, description="The first external port that is given out.")
+    last_port: int = Field(ABSENT, description="The last external port that is given out.")
+    block: int = Field(ABSENT, description="How many ports each inside host has for itself.")
+    addresses: int = Field(ABSENT, description="How many external addresses it has.")
+    pooling: str = _choice(nat.Pooling, "Whether a host keeps one external address of several.")
+    hairpin: str = _choice(
+        nat.Hairpin, "What becomes of packets from inside to an external port of another inside host."
+    )
+    unsolicited: str = _choice(nat.Unsolicited, "What becomes of packets to the router itself that nobody asked for.")
+    udp_timeout_s: int = Field(ABSENT, description="Seconds that an idle UDP mapping lives.")
+    tcp_established_s: int = Field(ABSENT, description="Seconds that an idle TCP connection lives.")
+    tcp_transitory_s: int = Field(ABSENT, description="Seconds that a TCP connection lives that opens or closes.")
+    icmp_timeout_s: int = Field(ABSENT, description="Seconds that an ICMP query's mapping lives.")
+    inbound_refresh: bool = Field(ABSENT, description="Whether packets from outside keep a UDP mapping alive too.")
+    limit: int = Field(ABSENT, description="The most flows of one inside host at a time.")
+    udp_ports: list[int] = Field(ABSENT, description="The only UDP ports outside that may be talked to.")
+    tcp_ports: list[int] = Field(ABSENT, description="The only TCP ports outside that may be talked to.")
+
+
+NatOrName = Annotated[
+    Annotated[str, Tag(TEXT)] | Annotated[Nat, Tag(TABLE)],
+    Discriminator(_shape, custom_error_type="shape", custom_error_message="the name of a preset or a table"),
+]
+
+
 class Router(Table):
     """A router: forwards between its uplink, its LAN and its other interfaces."""
 
@@ -82,11 +127,10 @@ class Router(Table):
         description="Its own address in its LAN with the prefix length (10.1.0.254/24), or just the subnet "
         "(10.1.0.0/24); one for each family. Chosen where not given and something is plugged in.",
     )
-    nat: str = Field(
+    nat: NatOrName = Field(
         ABSENT,
-        description="How it translates from the LAN to the uplink: none, linux (a plain masquerade), article "
-        "(masquerade random,persistent: each flow leaves from a port of its own). linux where there is an uplink.",
-        json_schema_extra={"enum": list(NATS)},
+        description="How it translates from the LAN to the uplink: the name of a preset, or a table that starts from one "
+        "and says what differs. linux (a plain masquerade) where there is an uplink.",
     )
     firewall: bool = Field(
         ABSENT,

@@ -6,7 +6,7 @@ Nothing is worked out here: addresses, gateways and routes that were not given a
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import Source, TopologyError, did_you_mean
 from wanlab.topology.names import check_interface_name, check_node_name
-from wanlab.topology.nat import Nat, nat_named
+from wanlab.topology.nat import Nat, nat_from, nat_named
 from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Kind
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Router(Declared):
         uplink: Declared | str,
         *,
         address: Texts = None,
-        nat: str | Nat | None = None,
+        nat: str | Mapping[str, Any] | Nat | None = None,
         firewall: bool | None = None,
         mtu: int | None = None,
         source: Source | None = None,
@@ -194,7 +194,7 @@ class Router(Declared):
                 hint="an uplink is a switch or another router",
             )
         try:
-            self.nat = nat_named("linux" if nat is None else nat) if not isinstance(nat, Nat) else nat
+            self.nat = _nat(nat)
         except TopologyError as error:
             raise TopologyError(f"router {self.name!r}: {error.what}", where=source, hint=error.hint) from None
         self.firewall = True if firewall is None else firewall
@@ -279,7 +279,7 @@ class Topology:
         *,
         address: Texts = None,
         lan: Texts = None,
-        nat: str | Nat | None = None,
+        nat: str | Mapping[str, Any] | Nat | None = None,
         firewall: bool | None = None,
         mtu: int | None = None,
         source: Source | None = None,
@@ -289,7 +289,8 @@ class Topology:
         *uplink* is the switch, or the router, whose LAN it gets its `wan` interface on, with *address*. *lan* is the
         router's address in its own LAN (`10.1.0.254/24`) or just the LAN's subnet (`10.1.0.0/24`; the router then takes
         its first address); left out, a LAN is made when the first host is plugged into the router. *nat* is a name of
-        :data:`wanlab.topology.nat.NATS`: "linux" where there is an uplink and nothing is said. *firewall*: drop what
+        :data:`wanlab.topology.nat.NATS`, a :class:`~wanlab.topology.nat.Nat`, or a dictionary as a file's table is:
+        "linux" where there is an uplink and nothing is said. *firewall*: drop what
         comes in by the uplink unasked; True where there is an uplink and nothing is said. *mtu*: of the uplink.
         """
         source = source or _caller()
@@ -345,6 +346,16 @@ class Topology:
     def _count_link(self) -> int:
         self._links += 1
         return self._links
+
+
+def _nat(nat: str | Mapping[str, Any] | Nat | None) -> Nat | None:
+    match nat:
+        case Nat():
+            return nat
+        case Mapping():
+            return nat_from(nat)
+        case _:
+            return nat_named(nat or "linux")
 
 
 def parse_addresses(texts: Texts, where: Source | None) -> tuple[Address, ...]:
