@@ -26,8 +26,9 @@ def nft(text):
     return subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True)
 text = sys.argv[1]
 """
-ROUTER = two_lans().resolve()["home-a"]
-RULES = ruleset(ROUTER) or ""
+NETWORK = two_lans().resolve()
+ROUTER = NETWORK["home-a"]
+RULES = ruleset(ROUTER, NETWORK) or ""
 
 
 def inside(code: str, text: str = RULES) -> Any:

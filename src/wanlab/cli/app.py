@@ -17,7 +17,9 @@ from wanlab.cli.exec import exec_
 from wanlab.cli.graph import graph
 from wanlab.cli.inspect import inspect
 from wanlab.cli.ls import ls
+from wanlab.cli.nat import nat
 from wanlab.cli.ping import ping
+from wanlab.cli.punch_grid import punch_grid
 from wanlab.cli.script import script
 from wanlab.cli.shell import shell
 from wanlab.cli.up import up
@@ -87,7 +89,7 @@ def wanlab(
 
 
 _FIRST: tuple[Callable[..., int | None], ...] = (up, down, ls, inspect)
-_THEN: tuple[Callable[..., int | None], ...] = (shell, ping, verify, script, graph, catalog, doctor)
+_THEN: tuple[Callable[..., int | None], ...] = (shell, ping, verify, nat, punch_grid, script, graph, catalog, doctor)
 for _verb in _FIRST:
     app.command()(_verb)
 # The program's own options are none of ours: everything after the node is left as it is.

@@ -136,3 +136,9 @@ def _in_words(step: Step) -> str:
             return f"{node}: {to} via {via} dev {interface}"
         case steps.LoadRuleset(node):
             return f"{node}: nftables rules"
+        case steps.RemoveNamespace(node):
+            return f"{node}: goes"
+        case steps.RemoveLink(node, interface):
+            return f"{node}: {interface} goes"
+        case steps.RemoveAddress(node, interface, address):
+            return f"{node}: {interface} loses address {address}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from wanlab.errors import KernelError
 from wanlab.kernel import nftables
 from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
-from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unshare
+from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unmount, unshare
 from wanlab.plan.steps import (
     AddAddress,
     AddBridge,
@@ -26,12 +26,16 @@ from wanlab.plan.steps import (
     End,
     Enslave,
     LoadRuleset,
+    RemoveAddress,
+    RemoveLink,
+    RemoveNamespace,
     SetSysctl,
     SetUp,
     Step,
 )
 
 _LO = 1  # the index of `lo` in every namespace
+_ANY = 0  # lets the kernel choose an index
 
 
 class Namespaces:
@@ -53,6 +57,13 @@ class Namespaces:
         os.close(os.open(handle, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
         mount("/proc/self/ns/net", handle, flags=MS_BIND)
 
+    def remove(self, node: str) -> None:
+        """Let go of a namespace: the kernel frees it once no program or socket is in it."""
+        self.enter(None)
+        handle = self.directory / node
+        unmount(handle)
+        handle.unlink()
+
     def enter(self, node: str | None) -> None:
         """Enter a node's namespace; None: the lab's own, which has no cables."""
         if node == self._here:
@@ -73,12 +84,18 @@ class Namespaces:
 
 
 class Executor:
-    """Takes steps, and remembers which index every interface that it made has."""
+    """Takes the steps of one plan.
+
+    It remembers which index every interface has that it made in a namespace of its own making. In others anybody may
+    make interfaces: there the kernel chooses, and is asked.
+    """
 
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
         self._indices: dict[tuple[str, str], int] = {}
         self._next: dict[str, int] = {}
+        self.done: list[Step] = []
+        """The steps that were taken: where one was refused, others around it were not."""
         self._netlink: Netlink | None = None
         self._sent: list[Step] = []
         """The steps whose messages wait in the netlink socket."""
@@ -112,12 +129,14 @@ class Executor:
                 self._leave()
                 self._namespaces.create(node)
                 self._visit = node
+                self.done.append(step)
                 self._next[node] = _LO + 1
                 self._indices[node, "lo"] = _LO
             case SetSysctl(node, key, value):
                 self._enter(node)
                 self._flush()
                 _write_sysctl(key, value)
+                self.done.append(step)
             case LoadRuleset(node, text):
                 self._enter(node)
                 self._flush()
@@ -125,6 +144,7 @@ class Executor:
                     nftables.load(text)
                 except KernelError as error:
                     raise _refusal(step, error.errno, error.what) from None
+                self.done.append(step)
             case AddCable(a, b):
                 self._enter(None)
                 self._send(step).add_veth(self._end(a), self._end(b))
@@ -135,17 +155,33 @@ class Executor:
                 self._send(step).add_bridge(interface, self._new_index(node, interface), mac, mtu)
             case Enslave(node, interface, bridge):
                 self._enter(node)
-                self._send(step).enslave(self._index(node, interface), self._index(node, bridge))
+                port, master = self._index(node, interface), self._index(node, bridge)
+                self._send(step).enslave(port, master)
             case SetUp(node, interface):
                 self._enter(node)
-                self._send(step).set_up(self._index(node, interface))
+                index = self._index(node, interface)  # first: it may flush what waits
+                self._send(step).set_up(index)
                 self._note_up(step, node, interface)
             case AddAddress(node, interface, address):
                 self._enter(node)
-                self._send(step).add_address(self._index(node, interface), address)
+                index = self._index(node, interface)
+                self._send(step).add_address(index, address)
             case AddRoute(node, destination, via, interface, metric):
                 self._enter(node)
-                self._send(step).add_route(destination, via, self._index(node, interface), metric)
+                index = self._index(node, interface)
+                self._send(step).add_route(destination, via, index, metric)
+            case RemoveNamespace(node):
+                self._leave()
+                self._namespaces.remove(node)
+                self.done.append(step)
+            case RemoveLink(node, interface):
+                self._enter(node)
+                index = self._index(node, interface)
+                self._send(step).delete_link(index)
+            case RemoveAddress(node, interface, address):
+                self._enter(node)
+                index = self._index(node, interface)
+                self._send(step).delete_address(index, address)
 
     def _note_up(self, step: Step, node: str, interface: str) -> None:
         """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
@@ -154,7 +190,8 @@ class Executor:
             return
         self._up.add((node, interface))
         if peer in self._up:
-            self._send(step).settle(self._index(node, interface))
+            index = self._index(node, interface)
+            self._send(step).settle(index)
             self._unsettled.setdefault(peer[0], []).append((step, peer[1]))
 
     def _settle(self) -> None:
@@ -163,7 +200,8 @@ class Executor:
             for number, (step, interface) in enumerate(ends):
                 if number % MOST_ANSWERS == 0:
                     self._flush()
-                self._send(step).settle(self._index(node, interface))
+                index = self._index(node, interface)
+                self._send(step).settle(index)
         self._unsettled.clear()
         self._flush()
 
@@ -195,10 +233,17 @@ class Executor:
 
     def _flush(self) -> None:
         sent, self._sent = self._sent, []
+        refused: set[int] = set()
+
+        def refuse(which: int, number: int, words: str) -> KernelError:
+            refused.add(which)
+            return _refusal(sent[which], number, words)
+
         try:
             if self._netlink is not None and sent:
-                self._netlink.flush(lambda which, number, words: _refusal(sent[which], number, words))
+                self._netlink.flush(refuse)
         finally:
+            self.done += (step for which, step in enumerate(sent) if which not in refused)
             for handle in self._handles.values():
                 os.close(handle)
             self._handles.clear()
@@ -211,7 +256,9 @@ class Executor:
 
     def _new_index(self, node: str, interface: str) -> int:
         # Choosing the index here saves asking the kernel for it, once for each interface.
-        index = self._next[node]
+        index = self._next.get(node)
+        if index is None:
+            return _ANY
         self._next[node] = index + 1
         self._indices[node, interface] = index
         return index
@@ -219,8 +266,9 @@ class Executor:
     def _index(self, node: str, interface: str) -> int:
         index = self._indices.get((node, interface))
         if index is None:
+            self._flush()  # it may be among what waits to be made
             try:
-                index = self._indices[node, interface] = socket.if_nametoindex(interface)
+                index = socket.if_nametoindex(interface)
             except OSError:
                 raise OSError(errno.ENODEV, f"there is no interface {interface!r}") from None
         return index
@@ -267,3 +315,9 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: route to {destination} by {via}"
         case LoadRuleset(node):
             return f"node {node!r}: loading its nftables rules"
+        case RemoveNamespace(node):
+            return f"node {node!r}: taking it away"
+        case RemoveLink(node, interface):
+            return f"node {node!r}: taking {interface!r} away"
+        case RemoveAddress(node, interface, address):
+            return f"node {node!r}: taking {address} from {interface!r}"

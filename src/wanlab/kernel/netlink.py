@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWQDISC = 16, 17, 18, 20, 24, 36
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 18, 20, 21
+_RTM_NEWROUTE, _RTM_NEWQDISC = 24, 36
 _NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6  # of a message's header
@@ -124,6 +125,14 @@ class Netlink:
             body += attribute(_IFA_BROADCAST, (int(ip) | wildcard).to_bytes(4, "big"))
         self._add(_RTM_NEWADDR, _NLM_CREATE | _NLM_EXCL, header + body)
 
+    def delete_address(self, index: int, address: str) -> None:
+        """Take an address with its prefix length from an interface."""
+        text, _, length = address.partition("/")
+        ip = ip_address(text)
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        header = struct.pack("=BBBBI", family, int(length), 0, 0, index)
+        self._add(_RTM_DELADDR, 0, header + attribute(_IFA_LOCAL, ip.packed) + attribute(_IFA_ADDRESS, ip.packed))
+
     def add_route(self, destination: str, via: str, index: int, metric: int) -> None:
         """Route to *destination* by the neighbour *via*."""
         text, _, length = destination.partition("/")
@@ -149,7 +158,7 @@ class Netlink:
         self._add(_RTM_NEWROUTE, _NLM_CREATE | _NLM_EXCL, header + body)
 
     def flush(self, refused: Refused) -> None:
-        """Send what waits and read every answer. The first refusal is raised as *refused* makes it."""
+        """Send what waits and read every answer. *refused* is told of each refusal; the first one is raised."""
         if not self._waiting:
             return
         first, last = self._number - len(self._waiting), self._number - 1
@@ -168,9 +177,10 @@ class Netlink:
                 if kind == _NLMSG_ERROR:
                     done = done or sequence == last
                     number = -struct.unpack_from("=i", data, offset + 16)[0]
-                    if number and failure is None:
+                    if number:
                         words = _words(data[offset : offset + length]) if flags & _NLM_ACK_TLVS else ""
-                        failure = refused(sequence - first, number, words or os.strerror(number))
+                        refusal = refused(sequence - first, number, words or os.strerror(number))
+                        failure = failure or refusal
                 offset += (length + 3) & ~3
         if failure is not None:
             raise failure

@@ -1,10 +1,11 @@
 """`verify`: proof, by packets, that a lab is what its topology says.
 
-Five kinds of proof, each a group of checks:
+Six kinds of proof, each a group of checks:
 
 - *reach*: every host and router sends to every address of the others; what arrives, from which source address, after
   how many forwards, and what does not, must be as the topology says.
 - *nat*: which address and port a server sees, over UDP and TCP, from behind each NAT.
+- *behaviour*: what each NAT does, axis by axis, measured as RFC 5780 says, beside what it was declared as.
 - *unsolicited*: packets for a LAN that are put right onto the WAN's cable for the router, as if the WAN had a route to
   it.
 - *mtu*: a packet of exactly the path's size passes unfragmented, one byte more does not leave.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import WanlabError
 from wanlab.measure.exchange import Flow, Injection, exchange
+from wanlab.measure.nat import measure_nats
 from wanlab.topology.journey import INITIAL_TTL, Atlas, End, Journey, Translation
 from wanlab.topology.nat import Ports
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
@@ -86,7 +88,9 @@ class Report:
 
 
 def verify(lab: Lab) -> Report:
-    """Prove that *lab* is what its topology says. Sends packets inside the lab only; changes nothing in it.
+    """Prove that *lab* is what its topology says. Sends packets inside the lab only.
+
+    It leaves the lab as it was; while it lasts, a server and some hosts more are in it (:mod:`wanlab.measure.nat`).
 
     Raises LabEnded where the lab goes away meanwhile; what differs is in the report, not an exception.
     """
@@ -129,6 +133,7 @@ class _Verification:
         exchange(self.lab, [*(trial.flow for trial in (*reach, *sizes)), *(flow for _, flow in injected)])
         yield from (self._judge_reach(trial) for trial in reach)
         yield from self._judge_nat(reach)
+        yield from self._behaviour()
         yield from (self._judge_injection(name, flow) for name, flow in injected)
         yield from self._judge_sizes(sizes)
         yield from self._names()
@@ -223,6 +228,21 @@ class _Verification:
             connection, peer = server.accept()
             connection.close()
             return client.getsockname()[1], peer[:2]
+
+    # -- behaviour -----------------------------------------------------------------------------------------------
+
+    def _behaviour(self) -> Iterator[Check]:
+        routers = [node.name for node in self.network.of(Kind.ROUTER) if node.nat is not None]
+        if len(routers) > _CORE:
+            self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} NATs")
+        for measured in measure_nats(self.lab, routers[:_CORE]):
+            self.notes += (f"behaviour: {measured.router}: {note}" for note in measured.notes)
+            for found in measured.findings:
+                subject = f"{measured.router}: {found.axis}"
+                if found.ok is None:
+                    self.notes.append(f"behaviour: {subject}: {found.measured}")
+                else:
+                    yield Check("behaviour", subject, found.declared, found.measured, found.ok)
 
     # -- unsolicited ---------------------------------------------------------------------------------------------
 

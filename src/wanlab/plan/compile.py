@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.ruleset import ruleset
-from wanlab.plan.timers import timers
 from wanlab.plan.steps import (
     AddAddress,
     AddBridge,
@@ -22,6 +21,7 @@ from wanlab.plan.steps import (
     Stage,
     Step,
 )
+from wanlab.plan.timers import timers
 from wanlab.topology.network import Kind, Network, Node
 
 

@@ -18,7 +18,11 @@ from wanlab.topology.network import IPAddress, Network, Node
 TABLE = "wanlab"
 
 _PROTOCOLS = ("udp", "tcp")
-_CHOICES = 512  # how many ports a map of ports holds: enough to find one that is free, few enough to load in a moment
+_LISTED = 2048  # ports that a router's rules list at most: rootless, 8192 are more than the kernel takes at once
+
+_DRAWS = 16  # how many ports are drawn for a new mapping before there is said to be none
+_DENSE = 0.4  # how large a part of what is drawn by its bits must lie in the range, for it to be drawn like that
+_PARTS = 4  # into how many parts a range is split where it is less
 _MOST_MAPPINGS = (
     262_144  # elements of a map: more than all ports of the largest pool of addresses are never needed at once
 )
@@ -45,17 +49,22 @@ def _block(head: str, lines: Sequence[str]) -> str:
     return f"\t{head} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
 
 
-def _hook(name: str, kind: str, hook: str, priority: str, lines: Sequence[str], policy: str = "accept") -> str:
+def _hook(name: str, kind: str, hook: str, priority: str, lines: Sequence[str], *, policy: str = "accept") -> str:
     return _block(f"chain wl_{name}", [f"type {kind} hook {hook} priority {priority}; policy {policy};", *lines])
 
 
-# -- the firewall --------------------------------------------------------------------------------------------------------
+# -- the firewall --------------------------------------------------------------------------------------------------
 
 
 def _input(wan: str, nat: Nat | None) -> str:
-    # A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple, and a
-    # hole punch from the LAN a moment later would leave from another port. So the default is silence.
+    # A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple,
+    # and a hole punch from the LAN a moment later would leave from another port. So the default is silence.
     unasked = nat.unsolicited if nat is not None else Unsolicited.DROP
+    taken = []
+    if nat is not None and _takes_tuples(nat):
+        taken = [
+            f'iifname "{wan}" meta nfproto ipv4 meta l4proto udp update @wl_udp_answered {{ ip saddr . udp sport }}'
+        ]
     return _hook(
         "input",
         "filter",
@@ -64,18 +73,39 @@ def _input(wan: str, nat: Nat | None) -> str:
         [
             f'iifname "{wan}" ct state established,related accept',
             f'iifname "{wan}" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept',
+            *taken,
             f'iifname "{wan}" {unasked.value}',
         ],
     )
 
 
+def _takes_tuples(nat: Nat) -> bool:
+    """Whether a flow of the router's own can stand where a mapping would have to be used again.
+
+    Connection tracking then finds no other port, since the map leaves it no choice, and drops what the inside sends.
+    """
+    return nat.learns and _reuses(nat) and nat.unsolicited is Unsolicited.ACCEPT
+
+
+def _reuses(nat: Nat) -> bool:
+    """Whether a mapping that stands says where the next flow leaves from.
+
+    Not where two hosts may have one port: towards one destination the second one needs another, and a map gives no
+    choice.
+    """
+    return nat.mapping is not Mapping.ADDRESS_AND_PORT_DEPENDENT and not nat.overloading
+
+
 def _forward(wan: str, nat: Nat | None) -> str:
     lines = ["ct state established,related accept"]
+    if nat is not None:
+        # What connection tracking cannot place is not translated either: it would leave with its private address.
+        lines.append("meta nfproto ipv4 ct state invalid drop")
     for protocol in _PROTOCOLS:
         ports = getattr(nat, f"{protocol}_ports", None)
         if ports is not None:
-            allowed = ", ".join(str(port) for port in ports)
-            lines.append(f'oifname "{wan}" {protocol} dport != {{ {allowed} }} drop')
+            others = f"{protocol} dport != {{ {', '.join(str(port) for port in ports)} }}" if ports else ""
+            lines.append(f'oifname "{wan}" {others or f"meta l4proto {protocol}"} drop')
     if nat is not None and nat.limit is not None:
         lines.append(f'oifname "{wan}" ct state new add @wl_subscribers {{ ip saddr ct count over {nat.limit} }} drop')
     lines.append(f'iifname != "{wan}" accept')
@@ -84,10 +114,10 @@ def _forward(wan: str, nat: Nat | None) -> str:
     memory = ""
     if nat is not None and nat.limit is not None:
         memory = _block("set wl_subscribers", ["type ipv4_addr", "flags dynamic", f"size {_MOST_MAPPINGS}"]) + "\n"
-    return memory + _hook("forward", "filter", "forward", "filter", lines, "drop")
+    return memory + _hook("forward", "filter", "forward", "filter", lines, policy="drop")
 
 
-# -- translation by connection tracking alone --------------------------------------------------------------------------
+# -- translation by connection tracking alone ----------------------------------------------------------------------
 
 
 def _plain(wan: str, nat: Nat) -> str:
@@ -95,7 +125,7 @@ def _plain(wan: str, nat: Nat) -> str:
     return _hook("postrouting", "nat", "postrouting", "srcnat", [f'oifname "{wan}" meta nfproto ipv4 {statement}'])
 
 
-# -- learned translation -----------------------------------------------------------------------------------------------
+# -- learned translation -------------------------------------------------------------------------------------------
 
 
 class _Learned:
@@ -118,7 +148,7 @@ class _Learned:
                 if address.version == 4
             }
         )
-        self.reuses = nat.mapping is not Mapping.ADDRESS_AND_PORT_DEPENDENT
+        self.reuses = _reuses(nat)
         self.hairpins = nat.hairpin is not Hairpin.OFF
         self.lets_in = nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
         self.to_address = nat.mapping is Mapping.ADDRESS_DEPENDENT
@@ -140,6 +170,9 @@ class _Learned:
                 yield _block(f"set wl_{protocol}_permitted", [f"type {endpoint} . ipv4_addr", *shape])
             if self.hairpins and self.nat.filtering is not Filtering.ENDPOINT_INDEPENDENT:
                 yield _block(f"set wl_{protocol}_inside", [f"type {endpoint} . {self._peer_type}", *shape])
+        if _takes_tuples(self.nat):
+            shape = ["flags dynamic,timeout", f"size {_MOST_MAPPINGS}", f"timeout {self.nat.udp_timeout_s}s"]
+            yield _block("set wl_udp_answered", ["type ipv4_addr . inet_service", *shape])
 
     def _longest(self, protocol: str) -> int:
         return self.nat.udp_timeout_s if protocol == "udp" else self.nat.tcp_established_s
@@ -158,8 +191,10 @@ class _Learned:
         if inbound:
             yield _hook("prerouting", "nat", "prerouting", "dstnat", inbound)
         for protocol in _PROTOCOLS:
-            if len(self.external) > 1:
-                for number in range(len(self.external)):
+            yield from self._draws(protocol)
+            for number in range(len(self.external)):
+                yield from self._choosers(protocol, number)
+                if len(self.external) > 1:
                     yield _block(f"chain wl_{protocol}_from{number}", list(self._new_mapping(protocol, number)))
             yield _block(f"chain wl_{protocol}", list(self._translate(protocol)))
         yield _hook("postrouting", "nat", "postrouting", "srcnat", list(self._postrouting()))
@@ -222,6 +257,9 @@ class _Learned:
         return f"jhash ip saddr mod {count}" if self.nat.pooling is Pooling.PAIRED else f"numgen random mod {count}"
 
     def _translate(self, protocol: str) -> Iterator[str]:
+        if protocol == "udp" and _takes_tuples(self.nat):
+            # Towards whom the router itself has answered, a mapping's own port is taken.
+            yield "ip daddr . udp dport @wl_udp_answered goto wl_udp_choose0"
         if self.reuses:
             key = f"ip saddr . {protocol} sport" + (" . ct original ip daddr" if self.to_address else "")
             yield f"meta l4proto {protocol} snat ip addr . port to {key} map @wl_{protocol}_mapping"
@@ -232,50 +270,88 @@ class _Learned:
             yield f"{self._which} vmap {{ {choices} }}"
 
     def _new_mapping(self, protocol: str, number: int) -> Iterator[str]:
-        nat, address, is_it = self.nat, self.external[number], f"meta l4proto {protocol}"
-        if nat.block is not None:
-            for subscriber, first in zip(self.subscribers, self._blocks(), strict=False):
-                yield f"ip saddr {subscriber} {is_it} {self._ports(address, first, first + nat.block - 1)}"
-            yield f"{is_it} {self._ports(address, nat.first_port, nat.last_port)}"
-            return
+        nat = self.nat
         if nat.ports is Ports.PRESERVE:
             # Within its range a port is kept; the port of somebody else's mapping is not free, wherever that one leads.
             taken = "" if nat.overloading else f" {protocol} sport != @wl_{protocol}_live{number}"
-            yield f"{protocol} sport {nat.first_port}-{nat.last_port}{taken} snat ip to {address}"
-        if nat.ports is Ports.SEQUENTIAL:
-            yield f"{is_it} {self._next_port(address, 'numgen inc', self._range())}"
-        elif nat.parity:
-            for odd in (0, 1):
-                ports = [port for port in self._range() if port % 2 == odd]
-                yield f"{protocol} sport & 1 == {odd} {self._next_port(address, 'numgen random', ports)}"
-        else:
-            yield f"{is_it} {self._ports(address, nat.first_port, nat.last_port)}"
+            yield f"{protocol} sport {nat.first_port}-{nat.last_port}{taken} snat ip to {self.external[number]}"
+        owners = ", ".join(
+            f"{subscriber} : goto wl_{protocol}_choose{number}_{place}" for place, (subscriber, _) in self._blocks()
+        )
+        if owners:
+            yield f"ip saddr vmap {{ {owners} }}"
+        yield f"goto wl_{protocol}_choose{number}"
 
-    def _blocks(self) -> range:
-        assert self.nat.block is not None
-        return range(self.nat.first_port, self.nat.last_port - self.nat.block + 2, self.nat.block)
+    def _blocks(self) -> Iterator[tuple[int, tuple[IPAddress, range]]]:
+        """The subscribers that have a block of ports, numbered, and their blocks."""
+        if self.nat.block is not None:
+            firsts = range(self.nat.first_port, self.nat.last_port - self.nat.block + 2, self.nat.block)
+            blocks = (range(first, first + self.nat.block) for first in firsts)
+            yield from enumerate(zip(self.subscribers, blocks, strict=False))
 
-    def _range(self) -> range:
-        return range(self.nat.first_port, self.nat.last_port + 1)
+    def _ranges(self) -> Iterator[tuple[str, range]]:
+        """The ranges of ports that new mappings get theirs from, each with what its chains' names end in."""
+        yield "", range(self.nat.first_port, self.nat.last_port + 1)
+        for place, (_, block) in self._blocks():
+            yield f"_{place}", block
 
-    @staticmethod
-    def _ports(address: IPAddress, first: int, last: int) -> str:
-        return f"snat ip to {address}:{first}-{last} fully-random"
+    def _choosers(self, protocol: str, number: int) -> Iterator[str]:
+        """The chains that choose a port for a new mapping at the how-manieth external address.
 
-    @staticmethod
-    def _next_port(address: IPAddress, generator: str, ports: Sequence[int]) -> str:
-        # Ports by a map: as a number, nft 1.0.6 puts what `numgen` gives into the packet with its bytes swapped.
-        middle = len(ports) // 2  # far from the low ports, which much software has a use for
-        chosen = ports[middle : middle + _CHOICES] or ports
-        elements = ", ".join(f"{number} : {port}" for number, port in enumerate(chosen))
-        return f"snat ip to {address} : {generator} mod {len(chosen)} map {{ {elements} }}"
+        They draw until a port is free: for the kernel, the port of a mapping that leads elsewhere is, and where it is
+        given just one port that is taken, it drops the packet. What is drawn is put into the packet, the only place
+        that a rule can look it up from, and where translation puts it next.
+        """
+        sport = f"{protocol} sport"
+        for end, ports in self._ranges():
+            is_free = f"{sport} {ports[0]}-{ports[-1]} {sport} != @wl_{protocol}_live{number}"
+            take = f"{is_free} snat ip to {self.external[number]} : {sport}"
+            draws = [f"jump wl_{protocol}_draw{end}_{part}" for part in range(len(self._parts(ports)))]
+            tries = [line for draw in draws * (_DRAWS // len(draws)) for line in (draw, take)]
+            yield _block(f"chain wl_{protocol}_choose{number}{end}", [*tries, "drop"])
+
+    def _draws(self, protocol: str) -> Iterator[str]:
+        """The chains that put a port into the packet, of which nobody knows yet whether it is free."""
+        odds: tuple[int | None, ...] = (0, 1) if self.nat.parity else (None,)
+        for end, ports in self._ranges():
+            for part, ways in enumerate(self._parts(ports)):
+                lines = [self._draw(f"{protocol} sport", ways, odd) for odd in odds]
+                yield _block(f"chain wl_{protocol}_draw{end}_{part}", lines)
+
+    def _parts(self, ports: range) -> list[range]:
+        """Ranges to draw from in turn: a drawn number has all values of some bits, so that not all ranges will do."""
+        bits = (ports[0] ^ ports[-1]).bit_length()
+        if self.nat.ports is Ports.SEQUENTIAL:
+            return [ports]
+        if len(ports) >= _DENSE * (1 << bits):
+            return [range(ports[0] >> bits << bits, (ports[0] >> bits << bits) + (1 << bits))]
+        aligned = sorted(_aligned(ports), key=len, reverse=True)
+        return aligned[:_PARTS]
+
+    def _draw(self, sport: str, ports: range, odd: int | None) -> str:
+        whose = "" if odd is None else f"{sport} & 1 == {odd} "
+        if self.nat.ports is Ports.SEQUENTIAL:
+            chosen = [port for port in ports if odd is None or port % 2 == odd] or list(ports)
+            lists = sum(1 for _ in self._ranges()) * len(_PROTOCOLS) * (1 + self.nat.parity)
+            most = max(1, _LISTED // lists)
+            if len(chosen) > most:
+                middle = len(chosen) // 2  # far from the low ports, which much software has a use for
+                chosen = chosen[middle : middle + most]
+            elements = ", ".join(f"{place} : {port}" for place, port in enumerate(chosen))
+            return f"{whose}{sport} set numgen inc mod {len(chosen)} map {{ {elements} }}"
+        # 32 random bits: which 16 of them get into the packet, and in what order, is nft's own affair.
+        kept, given = len(ports) - 1, ports[0]
+        if odd is not None and len(ports) > 1:
+            kept, given = kept & ~1, given | odd
+        return f"{whose}{sport} set numgen random mod 4294967295 {sport} set {sport} & {kept} | {given}"
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def _learn_hook(self) -> Iterator[str]:
-        """A filter chain, since a nat chain sees a flow's first packet only, and timers there would never start anew."""
+        """A filter chain: a nat chain sees a flow's first packet only, and timers there would never start anew."""
         if self.hairpins:
-            inside = f'oifname != "{self.wan}" ip saddr {self._any_lan} ct status dnat'
+            # The source as it was: by now it may be the external one.
+            inside = f'oifname != "{self.wan}" ct original ip saddr {self._any_lan} ct status dnat'
             for protocol in _PROTOCOLS:
                 if self.nat.hairpin is Hairpin.EXTERNAL:
                     yield f"{inside} ct direction original meta l4proto {protocol} jump wl_{protocol}_asked"
@@ -283,10 +359,12 @@ class _Learned:
         yield f'oifname != "{self.wan}" return'
         for protocol in _PROTOCOLS:
             yield f"meta nfproto ipv4 meta l4proto {protocol} ct direction original goto wl_{protocol}_asked"
-            yield f"meta nfproto ipv4 meta l4proto {protocol} ct direction reply goto wl_{protocol}_called"
+            # Only what was let in to somebody: a reset of the router's own would permit whom it answers.
+            called = f"ct direction reply ct status dnat goto wl_{protocol}_called"
+            yield f"meta nfproto ipv4 meta l4proto {protocol} {called}"
 
     def _filter_inside(self, protocol: str, inside: str) -> Iterator[str]:
-        """What goes from inside to inside is filtered like what comes from outside, by the external endpoints of both."""
+        """What goes from inside to inside is filtered as from outside, by the external endpoints of both."""
         if self.nat.filtering is Filtering.ENDPOINT_INDEPENDENT or self.nat.hairpin is not Hairpin.EXTERNAL:
             return
         mine, other = "ct reply ip daddr . ct reply proto-dst", "ct original ip daddr . ct original proto-dst"
@@ -343,3 +421,14 @@ class _Learned:
             ("tcp flags & (fin | syn | rst) == 0", self.nat.tcp_established_s),
             ("tcp flags & (fin | syn | rst) != 0", self.nat.tcp_transitory_s),
         ]
+
+
+def _aligned(ports: range) -> Iterator[range]:
+    """The range cut into such as have all values of their lower bits."""
+    first, end = ports[0], ports[-1] + 1
+    while first < end:
+        size = first & -first or 1 << 16
+        while first + size > end:
+            size >>= 1
+        yield range(first, first + size)
+        first += size

@@ -19,6 +19,9 @@ from wanlab.plan.steps import (
     Enslave,
     LoadRuleset,
     Plan,
+    RemoveAddress,
+    RemoveLink,
+    RemoveNamespace,
     SetSysctl,
     SetUp,
     Step,
@@ -100,6 +103,12 @@ def _command(step: Step) -> str:
             return _ip(node, *family, "route", "add", to, "via", via, "dev", interface, *rank)
         case LoadRuleset(node, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
+        case RemoveNamespace(node):
+            return _line("ip", "netns", "del", node)
+        case RemoveLink(node, interface):
+            return _ip(node, "link", "del", "dev", interface)
+        case RemoveAddress(node, interface, address):
+            return _ip(node, "address", "del", address, "dev", interface)
 
 
 def _looks(mac: str | None, mtu: int) -> Iterator[str]:

@@ -100,7 +100,44 @@ class LoadRuleset:
     text: str
 
 
-Step = AddNamespace | SetSysctl | AddCable | AddBridge | Enslave | AddAddress | SetUp | AddRoute | LoadRuleset
+@dataclass(frozen=True, slots=True)
+class RemoveNamespace:
+    """Take a node away, with all its interfaces but those that a program still holds a socket to."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLink:
+    """Take an interface away; of a cable, both ends."""
+
+    node: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAddress:
+    """Take an address from an interface."""
+
+    node: str
+    interface: str
+    address: str
+
+
+Step = (
+    AddNamespace
+    | SetSysctl
+    | AddCable
+    | AddBridge
+    | Enslave
+    | AddAddress
+    | SetUp
+    | AddRoute
+    | LoadRuleset
+    | RemoveNamespace
+    | RemoveLink
+    | RemoveAddress
+)
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -114,6 +151,9 @@ _KINDS: dict[str, type[Any]] = {
         SetUp,
         AddRoute,
         LoadRuleset,
+        RemoveNamespace,
+        RemoveLink,
+        RemoveAddress,
     )
 }
 
@@ -138,6 +178,28 @@ class Plan:
     def steps(self) -> tuple[Step, ...]:
         """All steps, in order."""
         return tuple(step for stage in self.stages for step in stage.steps)
+
+
+def undo(steps: Sequence[Step]) -> list[Step]:
+    """The steps that take away again what *steps* made: nodes, cables, bridges, addresses, the last one first.
+
+    What goes with these needs none, and what was only set (sysctls, rules, a route of a node that stays) stays set.
+    """
+    return [taken for step in reversed(steps) for taken in _undo(step)]
+
+
+def _undo(step: Step) -> tuple[Step, ...]:
+    match step:
+        case AddNamespace(node):
+            return (RemoveNamespace(node),)
+        case AddCable(a, _):
+            return (RemoveLink(a.node, a.interface),)
+        case AddBridge(node, interface):
+            return (RemoveLink(node, interface),)
+        case AddAddress(node, interface, address):
+            return (RemoveAddress(node, interface, address),)
+        case _:
+            return ()
 
 
 def encode(steps: Sequence[Step]) -> list[list[Any]]:

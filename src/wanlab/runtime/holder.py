@@ -21,7 +21,7 @@ from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, Wa
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
-from wanlab.plan.steps import AddNamespace, LoadRuleset, decode
+from wanlab.plan.steps import AddNamespace, LoadRuleset, RemoveNamespace, Step, decode, undo
 from wanlab.runtime.children import CannotStart, Command, Nursery
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.world import World
@@ -37,6 +37,8 @@ class _Client:
         self.frames = Frames()
         self.child: int | None = None
         """The PID of the program that runs for this connection."""
+        self.steps: list[Step] = []
+        """What was added to the lab for this connection, and goes with it."""
 
     def answer(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send an answer; a client that has gone does not matter."""
@@ -57,9 +59,12 @@ class Holder:
         self._children: dict[int, _Client] = {}
         self._lab: Message = {}
         self._nodes: list[str] = []
+        self._guests: set[str] = set()
+        """Nodes that were added for a connection: no part of what the lab is said to be."""
         self._verbs: dict[str, Callable[[_Client, Message, list[int]], None]] = {
             "info": self._info,
             "socket": self._socket,
+            "execute": self._execute,
             "spawn": self._spawn,
             "signal": self._signal,
             "detach": self._detach,
@@ -154,11 +159,12 @@ class Holder:
             self._end()
         with contextlib.suppress(KeyError):
             self._selector.unregister(client.connection)
-        client.connection.close()
-        client.frames.close()
         if client.child is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(client.child, signal.SIGKILL)
+        self._take_back(client)  # before it hears that we have hung up
+        client.connection.close()
+        client.frames.close()
 
     def _obey(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         try:
@@ -197,6 +203,42 @@ class Holder:
                 client.answer({}, [made.fileno()])
         finally:
             self._world.namespaces.enter(None)
+
+    def _execute(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        """Take further steps in the lab. What they add goes with the connection, unless it is to be kept."""
+        steps = decode(message["steps"])
+        if any(isinstance(step, LoadRuleset) for step in steps):
+            nftables.require()
+        executor = Executor(self._world.namespaces)
+        try:
+            executor.execute(steps)
+        except BaseException:
+            self._try(undo(executor.done))
+            raise
+        finally:
+            for step in steps:
+                if isinstance(step, RemoveNamespace):
+                    self._world.forget(step.node)
+        made = [step.node for step in steps if isinstance(step, AddNamespace)]
+        if message.get("keep"):
+            self._nodes += made
+        else:
+            self._guests.update(made)
+            client.steps += steps
+        client.answer({})
+
+    def _take_back(self, client: _Client) -> None:
+        self._guests -= {step.node for step in client.steps if isinstance(step, AddNamespace)}
+        self._try(undo(client.steps))
+        client.steps.clear()
+
+    def _try(self, steps: list[Step]) -> None:
+        """Take each step that can be taken: somebody else may have been faster."""
+        for step in steps:
+            if isinstance(step, RemoveNamespace):
+                self._world.forget(step.node)
+            with contextlib.suppress(KernelError, OSError):
+                Executor(self._world.namespaces).execute([step])
 
     def _spawn(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = None if message["node"] is None else self._known(message["node"])
@@ -255,7 +297,7 @@ class Holder:
         self._end()
 
     def _known(self, node: str) -> str:
-        if node not in self._nodes:
+        if node not in self._nodes and node not in self._guests:
             raise NoSuchNode(f"no node {node!r} in lab {self._lab['name']!r}", hint=did_you_mean(node, self._nodes))
         return node
 

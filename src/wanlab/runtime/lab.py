@@ -10,13 +10,13 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.compile import compile_network
-from wanlab.plan.steps import encode
+from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
 from wanlab.runtime.process import Arguments, Output, Process
@@ -216,6 +216,33 @@ class Lab:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
         return Process(self._connect(), None, args, **options)
 
+    @contextlib.contextmanager
+    def added(self, steps: Sequence[Step]) -> Iterator[None]:
+        """Take further *steps*; the nodes, cables, bridges and addresses that they add go at the end of the `with`.
+
+        And with this program, however it ends. Raises KernelError; then nothing of them is left.
+        """
+        connection = self._connect()
+        try:
+            connection.ask({"verb": "execute", "steps": encode(steps)})
+            yield
+        finally:
+            connection.wait_for_end()  # until all of it has gone
+            connection.close()
+
+    def socket(
+        self, node: str, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
+    ) -> socket.socket:
+        """A socket of any node, also of one that was :meth:`added`. See :meth:`LabNode.socket`."""
+        connection = self._connect()
+        try:
+            _, descriptors = connection.ask(
+                {"verb": "socket", "node": node, "family": int(family), "type": int(type), "protocol": proto}
+            )
+        finally:
+            connection.close()
+        return socket.socket(fileno=descriptors[0])
+
     def _connect(self) -> Connection:
         if self._directory is None:
             raise UsageError(f"lab {self.network.name!r} is not up", hint="use it inside `with Lab(...) as lab:`")
@@ -285,14 +312,7 @@ class LabNode:
 
         Raw and packet sockets too. Raises NoSuchLab or LabEnded where the lab has gone, OSError as `socket.socket`.
         """
-        connection = self._lab._connect()
-        try:
-            _, descriptors = connection.ask(
-                {"verb": "socket", "node": self.name, "family": int(family), "type": int(type), "protocol": proto}
-            )
-        finally:
-            connection.close()
-        return socket.socket(fileno=descriptors[0])
+        return self._lab.socket(self.name, family, type, proto)
 
     def popen(
         self,

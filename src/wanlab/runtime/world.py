@@ -101,6 +101,11 @@ class World:
             _enter(self._home)
             self.namespaces.enter(None)
 
+    def forget(self, node: str) -> None:
+        """Keep nothing of a node that is being taken away."""
+        for descriptor in self._views.pop(node, ()):
+            os.close(descriptor)
+
     def _make_view(self, node: str | None) -> _View:
         """Make, enter and keep the mount and UTS namespaces of a node, or those of `wanlab shell`."""
         if node is not None:

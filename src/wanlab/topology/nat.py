@@ -1,8 +1,8 @@
 """What a NAT does, in RFC 4787's words, and the behaviours that a router can be given by name.
 
 A :class:`Nat` says how a router translates, filters and forgets; how nftables is made to do it is `plan/ruleset.py`'s
-business, and whether it really happens is measured (`wanlab nat`, `wanlab verify`). The defaults obey RFC 4787, 5382 and
-5508.
+business, and whether it really happens is measured (`wanlab nat`, `wanlab verify`). The defaults obey RFC 4787, 5382
+and 5508.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Nat:
     filtering: Filtering = Filtering.ADDRESS_DEPENDENT
     ports: Ports = Ports.PRESERVE
     overloading: bool = False
-    """One external port for two internal endpoints while their destinations differ (REQ-3: never), as plain Linux does."""
+    """One external port for two internal endpoints while their destinations differ (REQ-3: never); plain Linux does."""
     parity: bool = True
     """An even internal port gets an even external one, an odd one an odd one (REQ-4)."""
     first_port: int = 1024
@@ -112,9 +112,10 @@ class Nat:
         """Whether it needs maps of its own; else the kernel's connection tracking alone behaves like that."""
         plain = self.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT and self.hairpin is Hairpin.OFF
         kernel_ports = (self.ports is Ports.PRESERVE and self.overloading) or (
-            self.ports is not Ports.PRESERVE and self.mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT
+            self.ports is Ports.RANDOM and not self.parity and self.mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT
         )
-        return not (plain and kernel_ports and self.inbound_refresh)
+        all_ports = (self.first_port, self.last_port, self.block, self.addresses) == (1024, 65535, None, 1)
+        return not (plain and kernel_ports and all_ports and self.inbound_refresh)
 
 
 def _contradiction(nat: Nat) -> tuple[str, str] | None:
@@ -171,8 +172,8 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
 _APDM = Mapping.ADDRESS_AND_PORT_DEPENDENT
 _EIF, _ADF, _APDF = Filtering
 
-# Linux's own timers (net/netfilter/nf_conntrack_proto_*.c): UDP 30 s, 120 s once a flow has answered both ways. One timer
-# for all mappings cannot tell the two; a NAT that leaves everything to the kernel keeps the kernel's.
+# Linux's own timers (net/netfilter/nf_conntrack_proto_*.c): UDP 30 s, 120 s once a flow has answered both ways. One
+# timer for all mappings cannot tell the two; a NAT that leaves everything to the kernel keeps the kernel's.
 _KERNEL = {"udp_timeout_s": 30, "tcp_established_s": 432000, "tcp_transitory_s": 120, "icmp_timeout_s": 30}
 
 LINUX = Nat(
@@ -204,8 +205,8 @@ _PRESETS = (
     ARTICLE,
     Nat(
         "home",
-        about="a home router that obeys every MUST and the stricter SHOULDs: endpoint-independent mapping, address-dependent "
-        "filtering, hairpinning",
+        about="a home router that obeys every MUST and the stricter SHOULDs: endpoint-independent mapping, "
+        "address-dependent filtering, hairpinning",
         source="RFC 4787 REQ-1 to REQ-14, RFC 5382",
     ),
     Nat(

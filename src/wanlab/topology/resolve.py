@@ -524,7 +524,8 @@ def _is_uplink(member: _Member) -> bool:
 
 def _addresses_wanted(member: _Member, version: int) -> int:
     if version == 4 and _has_nat(member):
-        assert isinstance(member.node, Router) and member.node.nat is not None
+        assert isinstance(member.node, Router)
+        assert member.node.nat is not None
         return member.node.nat.addresses
     return 1
 

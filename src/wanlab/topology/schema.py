@@ -80,7 +80,7 @@ class Nat(Table):
     """A NAT by what it does, in RFC 4787's words: a preset, and what differs from it."""
 
     preset: str = Field(
-        ABSENT, description="What to start from. home where not given.", json_schema_extra={"enum": _PRESETS}
+        ABSENT, description="What to start from. home where not given.", json_schema_extra={"enum": [*_PRESETS]}
     )
     name: str = Field(ABSENT, description="What to call it.")
     mapping: str = _choice(nat.Mapping, "Which destinations share one external port.")
@@ -129,8 +129,8 @@ class Router(Table):
     )
     nat: NatOrName = Field(
         ABSENT,
-        description="How it translates from the LAN to the uplink: the name of a preset, or a table that starts from one "
-        "and says what differs. linux (a plain masquerade) where there is an uplink.",
+        description="How it translates from the LAN to the uplink: the name of a preset, or a table that starts from "
+        "one and says what differs. linux (a plain masquerade) where there is an uplink.",
     )
     firewall: bool = Field(
         ABSENT,

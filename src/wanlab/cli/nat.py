@@ -1,0 +1,80 @@
+"""`wanlab nat`: what the NATs of a lab do, declared beside measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wanlab.cli import complete
+from wanlab.cli.options import Json, UpLab
+
+if TYPE_CHECKING:
+    from wanlab.measure.nat import Measured
+
+_WIDE = 160  # columns for what is no terminal: nobody scrolls a log sideways, and nothing is cut off
+
+
+def nat(
+    router: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ROUTER",
+            help="A router with a NAT; left out: all of them.",
+            show_default=False,
+            autocompletion=complete.nodes,
+        ),
+    ] = None,
+    lab: UpLab = None,
+    lifetimes: Annotated[
+        bool, typer.Option("--lifetimes", help="Measure how long mappings live, too: this takes minutes.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Measure what a NAT does, and hold it against what it should do.
+
+    Exits with 1 where anything differs.
+    """
+    from wanlab.cli.target import attach
+    from wanlab.cli.text import print_json
+    from wanlab.measure.nat import measure_nat, measure_nats
+
+    attached = attach(lab)
+    if router is None:
+        found = measure_nats(attached, lifetimes=lifetimes)
+    else:
+        found = [measure_nat(attached, router, lifetimes=lifetimes)]
+    if json:
+        print_json([measured.to_json() for measured in found])
+    else:
+        _print(found)
+    return 0 if all(measured.ok for measured in found) else 1
+
+
+def _print(found: Sequence[Measured]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=_WIDE, highlight=False)
+    marks = {True: ("ok", "green"), False: ("DIFFERS", "bold red"), None: ("-", "")}
+    for number, measured in enumerate(found):
+        if number:
+            console.print()
+        console.print(Text(f"{measured.router}: nat {measured.nat!r}", "bold"))
+        if measured.findings:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for heading in ("", "axis", "declared", "measured"):
+                table.add_column(heading, overflow="fold")
+            for finding in measured.findings:
+                mark, style = marks[finding.ok]
+                cells = (finding.axis, finding.declared, finding.measured)
+                table.add_row(Text(mark, style), *(Text(cell, "red" if finding.ok is False else "") for cell in cells))
+            console.print(table)
+        for note in measured.notes:
+            console.print(Text(f"note: {note}"))
+    if not found:
+        console.print(Text("no router of this lab translates"))
