@@ -168,7 +168,8 @@ def test_what_was_not_tampered_with_stays_green() -> None:
     with Lab(shapes.two_lans()) as lab:
         lab["bob"].run(["ip", "link", "set", "eth0", "down"], check=True)
         report = lab.verify()
-    assert all("bob" in check.subject for check in report.failed), [str(check) for check in report.failed]
+    near = ("bob", "home-b:")  # the NAT of a router without a host cannot be measured
+    assert all(any(name in check.subject for name in near) for check in report.failed), [str(c) for c in report.failed]
 
 
 def test_a_lab_that_is_repaired_verifies_again() -> None:

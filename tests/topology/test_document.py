@@ -11,7 +11,7 @@ import pytest
 from tests.topology.helpers import refusal, toml
 from wanlab.errors import TopologyError
 from wanlab.topology.document import from_document, rebuild
-from wanlab.topology.nat import ARTICLE
+from wanlab.topology.nat import ARTICLE, Filtering, Hairpin, Nat, Ports
 from wanlab.topology.topology import Topology
 
 BASE = '[switch.wan]\n[router.home]\nuplink = "wan"\n[host.alice]\nlink = "home"\n'
@@ -207,8 +207,16 @@ def test_links_made_in_any_order_in_python_survive() -> None:
     assert back.resolve()["a"].interface("x").addresses == (ip_interface("10.9.0.7/24"),)
 
 
-def test_a_nat_that_no_file_can_name_has_no_document() -> None:
+@pytest.mark.parametrize(
+    "nat",
+    [
+        replace(ARTICLE, name="mine", udp_timeout_s=5),
+        Nat("mine", filtering=Filtering.ENDPOINT_INDEPENDENT, hairpin=Hairpin.INTERNAL, udp_ports=(53, 443)),
+        Nat("mine", ports=Ports.RANDOM, block=64, parity=False, addresses=3, limit=9),
+    ],
+)
+def test_a_nat_of_ones_own_survives_the_document(nat: Nat) -> None:
     t = Topology("mine")
-    t.router("r", t.switch("s"), nat=replace(ARTICLE, about="mine"))
-    with pytest.raises(TopologyError, match="router 'r': its nat 'article' has no name"):
-        t.to_document()
+    t.router("r", t.switch("s"), nat=nat)
+    assert rebuild(t.to_document()).resolve()["r"].nat == nat
+    assert from_document(t.to_document()).resolve()["r"].nat == nat

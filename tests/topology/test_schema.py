@@ -35,4 +35,4 @@ def test_every_key_is_described() -> None:
 
 
 def test_the_schema_offers_every_nat() -> None:
-    assert json_schema()["$defs"]["Router"]["properties"]["nat"]["enum"] == list(NATS)
+    assert json_schema()["$defs"]["Nat"]["properties"]["preset"]["enum"] == list(NATS)
