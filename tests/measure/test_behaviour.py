@@ -284,10 +284,10 @@ def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], di
     with Lab(homes(COTURN, hosts=1)) as lab:
         main, other = str(lab["server"].address), "5.0.255.1"
         with lab.added([AddAddress("server", "eth0", f"{other}/16")]):
-            for port in (3478, 53):  # a hotel lets out what goes to 53
+            for listens in ("3478", "53"):  # a hotel lets out what goes to 53
                 command = ["turnserver", "-n", "--no-auth", "--no-tls", "--no-dtls", "--no-cli", "--log-file", "stdout"]
-                command += ["-L", main, "-L", other, "-p", str(port), "--pidfile", str(scratch / f"{port}.pid")]
-                command += ["--userdb", str(scratch / f"{port}.db")]
+                command += ["-L", main, "-L", other, "-p", listens, "--pidfile", str(scratch / f"{listens}.pid")]
+                command += ["--userdb", str(scratch / f"{listens}.db")]
                 lab["server"].popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=scratch)
 
             def up(port: int) -> bool:
@@ -329,8 +329,8 @@ def judgement(words: str) -> Judgement:
 def measured(coturn: Any) -> dict[str, Measured]:
     """What each NAT was measured to be: many in one lab, and no more than the kernel's neighbour table bears."""
     found: dict[str, Measured] = {}
-    for first in range(0, len(EVERY), 48):
-        some = EVERY[first : first + 48]
+    for first in range(0, len(EVERY), 24):
+        some = EVERY[first : first + 24]
         with Lab(homes(some)) as lab:
             found |= zip((nat.name for nat in some), measure_nats(lab), strict=True)
     return found
@@ -349,7 +349,8 @@ def test_a_nat_is_measured_as_what_it_was_described_as(nat: Nat, measured: dict[
         return
     assert (behaviour.mapping, behaviour.filtering, behaviour.ports) == (nat.mapping, nat.filtering, nat.ports)
     assert found.neighbours is not None
-    assert found.neighbours.overloading == nat.overloading
+    # Two hosts with an external address each cannot want the same port.
+    assert found.neighbours.overloading in ((nat.overloading, None) if nat.addresses > 1 else (nat.overloading,))
     hidden = nat.mapping is not EIM and nat.filtering is not EIF and nat.hairpin is Hairpin.EXTERNAL
     assert found.neighbours.hairpin is (Hairpin.OFF if hidden else nat.hairpin)
     assert {"port range", "external address", "unsolicited"} <= {finding.axis for finding in found.findings}
@@ -377,8 +378,8 @@ def test_coturn_agrees_about_every_preset_and_combination(
         assert behaviour.filtering is not None
         said = judged[nat.name]
         agree = WORDS[behaviour.mapping] in said.mapping and WORDS[behaviour.filtering] in said.filtering
-        # It asks from one host, which an internal source address does not reach.
-        through = behaviour.hairpin is Hairpin.EXTERNAL
+        # It asks from one host, which an internal source address does not reach, and does not open the way first.
+        through = behaviour.hairpin is Hairpin.EXTERNAL and behaviour.filtering is EIF
         if not agree or said.hairpin != through:
             differing[nat.name] = said
     assert not differing
@@ -804,6 +805,7 @@ def test_of_steps_that_are_refused_nothing_is_left_and_nothing_is_lost() -> None
 
 
 ADDING = """
+import time
 from wanlab import Lab
 from wanlab.plan.steps import *
 lab = Lab.attach("adding-{pid}")

@@ -269,7 +269,8 @@ def survey_neighbours(
     if other is not None and other[0] != server[0]:
         beside = yield [Ask(number, (other[0], server[1])) for number in theirs]
         pairs = [(one.mapped, two.mapped) for one, two in zip(before, beside, strict=True) if one and two]
-        overloading = all(one == two for one, two in pairs) if pairs else None
+        comparable = [one[1] == two[1] for one, two in pairs if one[0] == two[0]]  # of one external address
+        overloading = all(comparable) if comparable else None
     after = yield [Ask(number, server) for number in theirs]
     meeting = [(one.mapped, two.mapped) for one, two in zip(before, after, strict=True) if one and two][:1]
     if not meeting:
@@ -311,7 +312,7 @@ def _insist(
 
 _TESTS = 6
 LIFETIME_SOCKETS = 3 + 4 * _TESTS
-"""How many sockets `survey_lifetime` takes: one asks, two are refreshed, the others are for some rounds of tests."""
+"""How many sockets `survey_lifetime` takes: one that asks, two to be refreshed, and some for each round of tests."""
 _RESOLUTION = 0.25  # the bracket's width, as a part of its upper end, that is good enough
 _REFRESH, _LOOK = 0.6, 1.3  # when a mapping is refreshed, and looked at again, as parts of its lifetime
 

@@ -453,12 +453,14 @@ def _findings(
     unsolicited: Unsolicited | None,
 ) -> Iterator[Finding]:
     nat = site.nat
+    # Where nothing gets through, it may be the host's own fault.
+    udp = f"udp from {site.inside[0].node}"
     if nat.udp_ports == ():
         blocked = behaviour.outcome is Outcome.BLOCKED
-        yield Finding("udp", "blocked", "blocked" if blocked else "let out", blocked)
+        yield Finding(udp, "blocked", "blocked" if blocked else "let out", blocked)
         return
     if behaviour.outcome is not Outcome.MEASURED:
-        yield Finding("udp", "let out", behaviour.outcome.value, False)
+        yield Finding(udp, "let out", behaviour.outcome.value, False)
         return
     yield _finding("mapping", nat.mapping, behaviour.mapping)
     yield _finding("filtering", nat.filtering, behaviour.filtering)

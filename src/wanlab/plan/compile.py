@@ -77,6 +77,10 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
     for route in node.routes:
         yield AddRoute(node.name, str(route.destination), str(route.via), route.interface, route.metric)
     if node.kind is Kind.ROUTER:
+        if bridges:
+            # Where the kernel has br_netfilter (Docker loads it), what a bridge switches would pass the router's rules.
+            yield SetSysctl(node.name, "net.bridge.bridge-nf-call-iptables", "0")
+            yield SetSysctl(node.name, "net.bridge.bridge-nf-call-ip6tables", "0")
         # Rules before forwarding, as on a real router that boots: no packet passes unfiltered.
         rules = ruleset(node, network)
         if rules is not None:

@@ -57,8 +57,8 @@ def _hook(name: str, kind: str, hook: str, priority: str, lines: Sequence[str], 
 
 
 def _input(wan: str, nat: Nat | None) -> str:
-    # A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple,
-    # and a hole punch from the LAN a moment later would leave from another port. So the default is silence.
+    # A WAN packet that the router itself accepted, or answered, would leave a conntrack entry that takes the tuple, and
+    # a hole punch from the LAN a moment later would leave from another port. So the default is silence.
     unasked = nat.unsolicited if nat is not None else Unsolicited.DROP
     taken = []
     if nat is not None and _takes_tuples(nat):
@@ -90,8 +90,7 @@ def _takes_tuples(nat: Nat) -> bool:
 def _reuses(nat: Nat) -> bool:
     """Whether a mapping that stands says where the next flow leaves from.
 
-    Not where two hosts may have one port: towards one destination the second one needs another, and a map gives no
-    choice.
+    Not where two hosts may have one port: towards one destination the second needs another, and a map gives no choice.
     """
     return nat.mapping is not Mapping.ADDRESS_AND_PORT_DEPENDENT and not nat.overloading
 
@@ -193,7 +192,7 @@ class _Learned:
         for protocol in _PROTOCOLS:
             yield from self._draws(protocol)
             for number in range(len(self.external)):
-                yield from self._choosers(protocol, number)
+                yield from self._choices(protocol, number)
                 if len(self.external) > 1:
                     yield _block(f"chain wl_{protocol}_from{number}", list(self._new_mapping(protocol, number)))
             yield _block(f"chain wl_{protocol}", list(self._translate(protocol)))
@@ -275,11 +274,6 @@ class _Learned:
             # Within its range a port is kept; the port of somebody else's mapping is not free, wherever that one leads.
             taken = "" if nat.overloading else f" {protocol} sport != @wl_{protocol}_live{number}"
             yield f"{protocol} sport {nat.first_port}-{nat.last_port}{taken} snat ip to {self.external[number]}"
-        owners = ", ".join(
-            f"{subscriber} : goto wl_{protocol}_choose{number}_{place}" for place, (subscriber, _) in self._blocks()
-        )
-        if owners:
-            yield f"ip saddr vmap {{ {owners} }}"
         yield f"goto wl_{protocol}_choose{number}"
 
     def _blocks(self) -> Iterator[tuple[int, tuple[IPAddress, range]]]:
@@ -289,13 +283,7 @@ class _Learned:
             blocks = (range(first, first + self.nat.block) for first in firsts)
             yield from enumerate(zip(self.subscribers, blocks, strict=False))
 
-    def _ranges(self) -> Iterator[tuple[str, range]]:
-        """The ranges of ports that new mappings get theirs from, each with what its chains' names end in."""
-        yield "", range(self.nat.first_port, self.nat.last_port + 1)
-        for place, (_, block) in self._blocks():
-            yield f"_{place}", block
-
-    def _choosers(self, protocol: str, number: int) -> Iterator[str]:
+    def _choices(self, protocol: str, number: int) -> Iterator[str]:
         """The chains that choose a port for a new mapping at the how-manieth external address.
 
         They draw until a port is free: for the kernel, the port of a mapping that leads elsewhere is, and where it is
@@ -303,47 +291,60 @@ class _Learned:
         that a rule can look it up from, and where translation puts it next.
         """
         sport = f"{protocol} sport"
-        for end, ports in self._ranges():
-            is_free = f"{sport} {ports[0]}-{ports[-1]} {sport} != @wl_{protocol}_live{number}"
-            take = f"{is_free} snat ip to {self.external[number]} : {sport}"
-            draws = [f"jump wl_{protocol}_draw{end}_{part}" for part in range(len(self._parts(ports)))]
-            tries = [line for draw in draws * (_DRAWS // len(draws)) for line in (draw, take)]
-            yield _block(f"chain wl_{protocol}_choose{number}{end}", [*tries, "drop"])
+        take = f"{sport} > 1 {sport} != @wl_{protocol}_live{number} snat ip to {self.external[number]} : {sport}"
+        yield _block(f"chain wl_{protocol}_try{number}", [f"jump wl_{protocol}_draw", take])
+        yield _block(f"chain wl_{protocol}_choose{number}", [f"jump wl_{protocol}_try{number}"] * _DRAWS + ["drop"])
 
     def _draws(self, protocol: str) -> Iterator[str]:
-        """The chains that put a port into the packet, of which nobody knows yet whether it is free."""
-        odds: tuple[int | None, ...] = (0, 1) if self.nat.parity else (None,)
-        for end, ports in self._ranges():
-            for part, ways in enumerate(self._parts(ports)):
-                lines = [self._draw(f"{protocol} sport", ways, odd) for odd in odds]
-                yield _block(f"chain wl_{protocol}_draw{end}_{part}", lines)
+        """The chains that put a port into the packet of which nobody knows yet whether it is free; 0 or 1: none."""
+        every = range(self.nat.first_port, self.nat.last_port + 1)
+        blocks = list(self._blocks())
+        yield from self._draw(protocol, "any", every, 1 + len(blocks))
+        for place, (_, ports) in blocks:
+            yield from self._draw(protocol, str(place), ports, 1 + len(blocks))
+        owners = ", ".join(f"{subscriber} : goto wl_{protocol}_draw_{place}" for place, (subscriber, _) in blocks)
+        lines = [f"ip saddr vmap {{ {owners} }}"] if owners else []
+        yield _block(f"chain wl_{protocol}_draw", [*lines, f"goto wl_{protocol}_draw_any"])
 
-    def _parts(self, ports: range) -> list[range]:
-        """Ranges to draw from in turn: a drawn number has all values of some bits, so that not all ranges will do."""
+    def _draw(self, protocol: str, name: str, ports: range, ranges: int) -> Iterator[str]:
+        """The chain that draws from one of so many ranges of ports."""
+        sport, chain = f"{protocol} sport", f"wl_{protocol}_draw_{name}"
+        if self.nat.ports is Ports.SEQUENTIAL:
+            yield _block(f"chain {chain}", list(self._next_port(sport, ports, ranges)))
+            return
         bits = (ports[0] ^ ports[-1]).bit_length()
-        if self.nat.ports is Ports.SEQUENTIAL:
-            return [ports]
-        if len(ports) >= _DENSE * (1 << bits):
-            return [range(ports[0] >> bits << bits, (ports[0] >> bits << bits) + (1 << bits))]
-        aligned = sorted(_aligned(ports), key=len, reverse=True)
-        return aligned[:_PARTS]
+        around = range(ports[0] >> bits << bits, (ports[0] >> bits << bits) + (1 << bits))
+        if len(ports) >= _DENSE * len(around):
+            lines = list(self._random_port(sport, around))
+            if around != ports:
+                lines.append(f"{sport} != {ports[0]}-{ports[-1]} {sport} set {sport} & 1")
+            yield _block(f"chain {chain}", lines)
+            return
+        parts = sorted(_aligned(ports), key=len, reverse=True)[:_PARTS]
+        for place, part in enumerate(parts):
+            yield _block(f"chain {chain}_{place}", list(self._random_port(sport, part)))
+        choice = ", ".join(f"{place} : goto {chain}_{place}" for place in range(len(parts)))
+        yield _block(f"chain {chain}", [f"numgen random mod {len(parts)} vmap {{ {choice} }}"])
 
-    def _draw(self, sport: str, ports: range, odd: int | None) -> str:
-        whose = "" if odd is None else f"{sport} & 1 == {odd} "
-        if self.nat.ports is Ports.SEQUENTIAL:
-            chosen = [port for port in ports if odd is None or port % 2 == odd] or list(ports)
-            lists = sum(1 for _ in self._ranges()) * len(_PROTOCOLS) * (1 + self.nat.parity)
-            most = max(1, _LISTED // lists)
-            if len(chosen) > most:
-                middle = len(chosen) // 2  # far from the low ports, which much software has a use for
-                chosen = chosen[middle : middle + most]
+    def _next_port(self, sport: str, ports: range, ranges: int) -> Iterator[str]:
+        most = max(1, _LISTED // (ranges * len(_PROTOCOLS) * (1 + self.nat.parity)))
+        for whose, fitting in self._by_parity(sport, ports):
+            middle = len(fitting) // 2  # far from the low ports, which much software has a use for
+            chosen = fitting if len(fitting) <= most else fitting[middle : middle + most]
             elements = ", ".join(f"{place} : {port}" for place, port in enumerate(chosen))
-            return f"{whose}{sport} set numgen inc mod {len(chosen)} map {{ {elements} }}"
-        # 32 random bits: which 16 of them get into the packet, and in what order, is nft's own affair.
-        kept, given = len(ports) - 1, ports[0]
-        if odd is not None and len(ports) > 1:
-            kept, given = kept & ~1, given | odd
-        return f"{whose}{sport} set numgen random mod 4294967295 {sport} set {sport} & {kept} | {given}"
+            yield f"{whose}{sport} set numgen inc mod {len(chosen)} map {{ {elements} }}"
+
+    def _random_port(self, sport: str, ports: range) -> Iterator[str]:
+        """From ports that have all values of their lower bits: 32 random bits, of which nft takes any 16."""
+        for whose, fitting in self._by_parity(sport, ports):
+            kept = len(ports) - 1 if len(fitting) == len(ports) else (len(ports) - 1) & ~1
+            yield f"{whose}{sport} set numgen random mod 4294967295 {sport} set {sport} & {kept} | {fitting[0]}"
+
+    def _by_parity(self, sport: str, ports: range) -> Iterator[tuple[str, Sequence[int]]]:
+        """Which packets may get which of the ports."""
+        for odd in (0, 1) if self.nat.parity else (None,):
+            whose = "" if odd is None else f"{sport} & 1 == {odd} "
+            yield whose, [port for port in ports if odd is None or port % 2 == odd] or ports
 
     # -- learning ------------------------------------------------------------------------------------------------
 

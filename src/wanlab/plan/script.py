@@ -40,6 +40,7 @@ set -e # stop at the first command that fails
 _WHY = {
     "net.ipv4.conf.all.rp_filter": "Several interfaces: take packets in from where replies would not go out, too",
     "net.ipv6.conf.default.disable_ipv6": "No IPv6 addresses here: keep its chatter off the cables",
+    "net.bridge.bridge-nf-call-iptables": "What the bridge switches is none of the firewall's business",
     "net.ipv4.ip_forward": "From now on it forwards: it is a router",
     "net.ipv6.conf.all.forwarding": "The same for IPv6",
 }
@@ -83,7 +84,8 @@ def _command(step: Step) -> str:
         case AddNamespace(node):
             return _line("ip", "netns", "add", node)
         case SetSysctl(node, key, value):
-            return _line("ip", "netns", "exec", node, "sysctl", "-qw", f"{key}={value}")
+            how = "-qew" if key.startswith("net.bridge.") else "-qw"  # e: not every kernel has these
+            return _line("ip", "netns", "exec", node, "sysctl", how, f"{key}={value}")
         case AddCable(a, b):
             near = ("name", a.interface, *_looks(a.mac, a.mtu), "netns", a.node)
             far = ("name", b.interface, *_looks(b.mac, b.mtu), "netns", b.node)
