@@ -13,7 +13,24 @@ import pytest
 
 from tests.cli.command import WANLAB, must
 
-VERBS = ("up", "down", "ls", "inspect", "exec", "shell", "ping", "verify", "script", "graph", "catalog", "doctor")
+VERBS = tuple(
+    [
+        "up",
+        "down",
+        "ls",
+        "inspect",
+        "exec",
+        "shell",
+        "ping",
+        "verify",
+        "nat",
+        "punch-grid",
+        "script",
+        "graph",
+        "catalog",
+        "doctor",
+    ]
+)
 HEAVY = ("rich", "pydantic", "asyncio", "yaml", "wanlab.runtime.lab", "wanlab.topology.schema")
 
 

@@ -32,7 +32,7 @@ def nat(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Measure what a NAT does, and hold it against what it should do.
+    """Measure what NATs do, beside what they should do.
 
     Exits with 1 where anything differs.
     """

@@ -38,7 +38,7 @@ def punch_grid(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture.")] = None,
 ) -> int:
-    """Punch holes between every pair of NATs, and compare with theory.
+    """Punch holes through every pair of NATs, as predicted.
 
     Brings up a lab of its own. Exits with 1 where any pair does other than predicted.
     """
