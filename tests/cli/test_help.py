@@ -13,23 +13,21 @@ import pytest
 
 from tests.cli.command import WANLAB, must
 
-VERBS = tuple(
-    [
-        "up",
-        "down",
-        "ls",
-        "inspect",
-        "exec",
-        "shell",
-        "ping",
-        "verify",
-        "nat",
-        "punch-grid",
-        "script",
-        "graph",
-        "catalog",
-        "doctor",
-    ]
+VERBS = (
+    "up",
+    "down",
+    "ls",
+    "inspect",
+    "exec",
+    "shell",
+    "ping",
+    "verify",
+    "nat",
+    "punch-grid",
+    "script",
+    "graph",
+    "catalog",
+    "doctor",
 )
 HEAVY = ("rich", "pydantic", "asyncio", "yaml", "wanlab.runtime.lab", "wanlab.topology.schema")
 
