@@ -23,7 +23,19 @@ from wanlab.plan.steps import (
     Step,
 )
 from wanlab.plan.timers import timers
+from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.nat import Filtering
 from wanlab.topology.network import Kind, Network, Node
+
+_IPV6 = {
+    Ipv6.PREFIX_TRANSLATION: "puts another IPv6 prefix in place of its LAN's",
+    Ipv6.MASQUERADE: "hides its LAN's IPv6 addresses behind its own",
+}
+_FILTERS = {
+    Filtering.ENDPOINT_INDEPENDENT: "by whether the host's port has sent at all",
+    Filtering.ADDRESS_DEPENDENT: "by whether the host's port has sent to that address",
+    Filtering.ADDRESS_AND_PORT_DEPENDENT: "by whether the host's port has sent to that address and port",
+}
 
 
 def compile_network(network: Network) -> Plan:
@@ -86,9 +98,8 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
         rules = ruleset(node, network)
         if rules is not None:
             yield LoadRuleset(node.name, rules)
-            if node.nat is not None:
-                # Only now: the kernel shows these once a rule of the namespace has asked for connection tracking.
-                yield from (SetSysctl(node.name, key, str(seconds)) for key, seconds in timers(node.nat))
+            # Only now: the kernel shows these once a rule of the namespace has asked for connection tracking.
+            yield from (SetSysctl(node.name, key, str(seconds)) for key, seconds in timers(node))
         if _speaks(node, 4):
             yield SetSysctl(node.name, "net.ipv4.ip_forward", "1")
         if _speaks(node, 6):
@@ -106,8 +117,12 @@ def _title(node: Node, network: Network) -> str:
     does = ["forwards"]
     if node.firewall:
         does.append("lets its LAN open connections and nobody else in")
+    if node.filtering:
+        does.append(f"filters what it routes {_FILTERS[node.filtering]}")
     if node.nat:
         does.append(f"hides its LAN behind its own address (NAT {node.nat.name!r})")
+    if node.ipv6 is not Ipv6.ROUTE:
+        does.append(_IPV6[node.ipv6])
     return f"{node.name}: a router {', '.join(does)}"
 
 
