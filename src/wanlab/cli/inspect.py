@@ -104,6 +104,7 @@ def _interface(interface: Interface, network: Network) -> dict[str, Any]:
         "name": interface.name,
         "addresses": [str(address) for address in interface.addresses],
         "mac": interface.mac,
+        "slaac": interface.slaac,
         "mtu": interface.mtu,
         "segment": interface.segment,
         "bridge": interface.bridge,
@@ -158,6 +159,10 @@ def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
     what = [f"mtu {interface.mtu}"]
     if interface.mac is not None:
         what.insert(0, interface.mac)
+    if interface.slaac:
+        what.append("IPv6 by router advertisements")
+    if interface.advertises:
+        what.append("sends router advertisements")
     if interface.bridge:
         what.append("bridge")
     far = _far_end(interface, network)

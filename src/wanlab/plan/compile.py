@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wanlab.plan.advertisements import advertisements, manner, waits
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.ruleset import ruleset
 from wanlab.plan.services import services
@@ -48,6 +49,9 @@ def compile_network(network: Network) -> Plan:
         Stage("The cables: veth pairs, each end placed in its node", tuple(_cables(network))),
         *(_stage(node, network) for node in network),
     ]
+    advertising = tuple(advertisements(network))
+    if advertising:
+        stages.append(Stage("Router advertisements, and the addresses that hosts make of them", advertising))
     return Plan(network.name, tuple(stages), hosts_file(network))
 
 
@@ -84,10 +88,14 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
             yield SetUp(node.name, port.name)
     for interface in node.interfaces:
         if interface.master is None:
+            yield from manner(node, interface, network)
             for address in interface.addresses:
-                yield AddAddress(node.name, interface.name, str(address))
+                if address.version == 4 or not interface.slaac:
+                    yield AddAddress(node.name, interface.name, str(address))
             yield SetUp(node.name, interface.name)
     for route in node.routes:
+        if waits(node, route):
+            continue
         yield AddRoute(node.name, str(route.destination), str(route.via), route.interface, route.metric)
     if node.kind is Kind.ROUTER:
         if bridges:

@@ -16,6 +16,7 @@ from wanlab.plan.steps import (
     AddCable,
     AddNamespace,
     AddRoute,
+    AwaitAddress,
     Enslave,
     LoadRuleset,
     Plan,
@@ -108,6 +109,9 @@ def _command(step: Step) -> str:
             return _ip(node, *family, "route", "add", to, "via", via, "dev", interface, *rank)
         case LoadRuleset(node, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
+        case AwaitAddress(node, interface, address):
+            shown = _ip(node, "-6", "address", "show", "dev", interface, "to", address)
+            return f"until {shown} | grep -q inet6; do sleep 0.1; done"
         case StartService():
             return _start(step)
         case StopService(node, name):

@@ -124,7 +124,8 @@ class _Reader:
             self._check_guard(name, path, table)
             of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu")
             loose = {} if "uplink" in table else {key: table.get(key) for key in of_uplink}
-            self.topology.router(name, lan=table.get("lan"), source=self._at(*path), **loose)
+            slaac = table.get("slaac", False)
+            self.topology.router(name, lan=table.get("lan"), slaac=slaac, source=self._at(*path), **loose)
         for name, _ in self._nodes("host"):
             self.topology.host(name, source=self._at("host", name))
 
@@ -274,7 +275,7 @@ def _switch(node: Switch) -> dict[str, Any]:
 def _router(node: Router) -> dict[str, Any]:
     given = {address.network for address in node.lan_addresses}
     lan = [*node.lan_addresses, *(subnet for subnet in node.lan_subnets if subnet not in given)]
-    table = _said(lan=_one_or_more(lan))
+    table = _said(lan=_one_or_more(lan), slaac=node.slaac or None)
     if node.uplink is not None:
         table = _said(uplink=node.uplink.to, address=_one_or_more(node.uplink.addresses), mtu=node.uplink.mtu) | table
         if node.nat != LINUX:

@@ -45,6 +45,10 @@ class Interface:
     """True for a bridge (a switch's `br0`, the `lan` of a router with several LAN hosts); it has no cable."""
     master: str | None = None
     """The bridge of this node that it is a port of."""
+    slaac: bool = False
+    """Whether its IPv6 address and default route come by router advertisements."""
+    advertises: bool = False
+    """Whether its router sends router advertisements there."""
 
     @property
     def address(self) -> IPAddress:

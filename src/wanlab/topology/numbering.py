@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_interface, ip_network
+from ipaddress import IPv6Network, ip_interface, ip_network
 
 from wanlab.errors import Source, TopologyError
+from wanlab.topology.macs import eui64, mac_of
 from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Kind
 from wanlab.topology.parse import Address
 from wanlab.topology.pools import SubnetPool, first_overlap
 from wanlab.topology.realms import Place, views
+from wanlab.topology.slaac import advertisers, makes_its_own
 from wanlab.topology.topology import Router
 from wanlab.topology.wiring import DraftSegment, Member, Wiring
 
@@ -25,6 +27,10 @@ def number(wiring: Wiring) -> None:
         _refuse_lone_addresses(segment)
         _refuse_small_mtus(segment)
     _refuse_overlaps(wiring)
+    for name, advertiser in advertisers(wiring).items():
+        advertiser.advertises = True
+        for member in wiring.segments[name].members:
+            member.slaac = makes_its_own(member)
     pool = pool_of(wiring)
     for segment in segments:
         if not segment.subnets:
@@ -116,6 +122,8 @@ def _give_addresses(segment: DraftSegment, subnet: IPNetwork) -> None:
     waiting: list[Member] = []
     for member in segment.members:
         wanted = [address for address in member.wanted if address.version == subnet.version]
+        if member.slaac and isinstance(subnet, IPv6Network):
+            wanted = [eui64(subnet, mac_of(member.node.name, member.interface))]
         # A NAT with several external addresses has a place for each of them.
         waiting += [member] * (_addresses_wanted(member, subnet.version) - len(wanted))
         for address in wanted:

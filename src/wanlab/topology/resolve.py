@@ -6,11 +6,11 @@ used as given; what was not is chosen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 from wanlab.errors import Source, TopologyError
 from wanlab.topology.ipv6 import PrefixPair
+from wanlab.topology.macs import mac_of
 from wanlab.topology.network import Interface, Kind, Link, Network, Node, Route, Segment
 from wanlab.topology.numbering import number
 from wanlab.topology.prefixes import prefixes_of
@@ -26,12 +26,6 @@ def resolve(topology: Topology) -> Network:
     _refuse_loops(wiring)
     number(wiring)
     return _network(wiring, prefixes_of(wiring))
-
-
-def mac_of(node: str, interface: str) -> str:
-    """A locally administered address that follows from the names alone: adding a node changes no other's."""
-    digest = hashlib.blake2s(f"{node}/{interface}".encode(), digest_size=5).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest))
 
 
 def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> Network:
@@ -94,6 +88,8 @@ def _interfaces(wiring: Wiring, node: Declared) -> Iterator[Interface]:
             mac_of(node.name, member.interface),
             min(member.mtu or segment.mtu, segment.mtu),
             bridge=member.interface == bridge,
+            slaac=member.slaac,
+            advertises=member.advertises,
         )
 
 

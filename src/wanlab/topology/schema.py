@@ -142,6 +142,11 @@ class Router(Table):
         description="Its own address in its LAN with the prefix length (10.1.0.254/24), or just the subnet "
         "(10.1.0.0/24); one for each family. Chosen where not given and something is plugged in.",
     )
+    slaac: bool = Field(
+        ABSENT,
+        description="Whether it sends router advertisements to its inside, by which hosts without an IPv6 address of "
+        "their own get one (RFC 4862). false: addresses are chosen.",
+    )
     nat: NatOrName = Field(
         ABSENT,
         description="How it translates from the LAN to the uplink: the name of a preset, or a table that starts from "

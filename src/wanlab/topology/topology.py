@@ -155,6 +155,8 @@ class Router(Declared):
     """The router's own addresses on its LAN, where they were given."""
     lan_subnets: tuple[IPNetwork, ...] = ()
     """The LAN's subnets, where only these were given."""
+    slaac: bool = False
+    """Whether hosts inside have their IPv6 addresses by router advertisements."""
     nat: Nat | None = None
     firewall: bool = False
     filtering: Filtering | None = None
@@ -277,6 +279,7 @@ class Topology:
         *,
         address: Texts = None,
         lan: Texts = None,
+        slaac: bool = False,
         nat: str | Mapping[str, Any] | Nat | None = None,
         firewall: bool | str | Filtering | None = None,
         ipv6: str | Ipv6 | None = None,
@@ -288,7 +291,8 @@ class Topology:
 
         *uplink* is the switch, or the router, whose LAN it gets its `wan` interface on, with *address*. *lan* is the
         router's address in its own LAN (`10.1.0.254/24`) or just the LAN's subnet (`10.1.0.0/24`; the router then takes
-        its first address); left out, a LAN is made when the first host is plugged into the router. *nat* is a name of
+        its first address); left out, a LAN is made when the first host is plugged into the router. *slaac*: hosts in
+        there that were given no IPv6 address get it, and their default route, by router advertisements. *nat* is one of
         :data:`wanlab.topology.nat.NATS`, a :class:`~wanlab.topology.nat.Nat`, or a dictionary as a file's table is:
         "linux" where there is an uplink and nothing is said. *firewall*: drop what
         comes in by the uplink unasked; True where there is an uplink and nothing is said. "endpoint-independent",
@@ -305,7 +309,7 @@ class Topology:
                 hint="give it an uplink, or leave out nat, firewall, ipv6, ipv6_prefix, address and mtu",
             )
         lan_addresses, lan_subnets = parse_lan(name, lan, source)
-        router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets)
+        router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets, slaac=slaac)
         self._add(router)
         if uplink is not None:
             router.plug_in(

@@ -25,6 +25,9 @@ class Member:
     gateway: bool = False
     """The inside of a router: what the others on the segment send through."""
     mtu: int | None = None
+    slaac: bool = False
+    """Whether its IPv6 address comes by router advertisements."""
+    advertises: bool = False
     addresses: list[IPInterface] = field(default_factory=list)
 
     @property
