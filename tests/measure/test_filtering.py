@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support import shapes
-from wanlab import Lab, LabNode, Topology
+from wanlab import Lab, LabNode, Topology, UsageError
+from wanlab.measure.nat import measure_nat
+from wanlab.measure.routed import OPEN
 
 EIF, ADF, APDF = "endpoint-independent", "address-dependent", "address-and-port-dependent"
 LETS_IN = {
@@ -209,3 +211,61 @@ def test_a_firewall_without_nat_is_a_thing_of_its_own() -> None:
         assert report.ok
         assert not any(check.group == "nat" for check in report.checks)
         assert any(check.group == "unsolicited" for check in report.checks)
+
+
+# -- wanlab nat ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("firewall", [EIF, ADF, APDF, True])
+@pytest.mark.parametrize("routed", ROUTED)
+def test_what_is_declared_is_measured(firewall: bool | str, routed: str) -> None:
+    version, keys = ROUTED[routed]
+    with Lab(guarded(firewall, keys)) as lab:
+        measured = measure_nat(lab, "home")
+    assert measured.ok
+    seen = {finding.axis: finding.measured for finding in measured.findings}
+    assert seen[f"ipv{version} filtering"] == (APDF if firewall is True else firewall)
+    assert seen["ipv6"].startswith(keys.get("ipv6", "route"))
+
+
+def test_a_prefix_translation_without_a_firewall_lets_everything_in() -> None:
+    with Lab(guarded(False, {"ipv6": "prefix-translation"})) as lab:
+        measured = measure_nat(lab, "home")
+    assert measured.ok
+    assert {finding.axis: finding.measured for finding in measured.findings}["ipv6 filtering"] == OPEN
+
+
+WRONG = {
+    "filtering": ("nft flush chain inet wanlab wl_opening", "ipv6 filtering", APDF),
+    "no filtering": ("nft chain inet wanlab wl_forward '{ policy accept; }'", "ipv6 filtering", OPEN),
+    "nothing let out": ("nft insert rule inet wanlab wl_forward meta nfproto ipv6 drop", "ipv6 from laptop", "nothing"),
+    "masqueraded": (
+        "nft add chain inet wanlab x '{ type nat hook postrouting priority 90; }';"
+        " nft add rule inet wanlab x oifname wan meta nfproto ipv6 masquerade",
+        "ipv6",
+        "masquerade",
+    ),
+}
+
+
+@pytest.mark.parametrize(("command", "axis", "seen"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_not_as_declared_differs(command: str, axis: str, seen: str) -> None:
+    with Lab(guarded(EIF, {})) as lab:
+        lab["home"].run(["sh", "-ec", command], check=True)
+        measured = measure_nat(lab, "home")
+    (found,) = (finding for finding in measured.findings if finding.axis == axis)
+    assert found.ok is False
+    assert found.measured.startswith(seen)
+
+
+def test_a_router_that_only_forwards_has_nothing_to_measure() -> None:
+    with Lab(shapes.chain()) as lab, pytest.raises(UsageError, match="'r1' translates and filters nothing"):
+        measure_nat(lab, "r1")
+
+
+def test_a_router_that_nobody_can_measure_says_why() -> None:
+    t = Topology("alone")
+    t.router("home", t.switch("wan", "2001:470:1::/64"), lan="2001:470:2::/64", nat="none")
+    with Lab(t) as lab:
+        measured = measure_nat(lab, "home")
+    assert measured.notes == ("IPv6 not measured: nobody is outside of it who takes calls",)

@@ -185,6 +185,15 @@ def test_a_narrow_place_beyond_a_prefix_translation_is_found() -> None:
         assert lab.verify().ok
 
 
+def test_nothing_waits_for_duplicate_address_detection() -> None:
+    """A router asks for its neighbours by its link-local address: until it has one, what it forwards waits."""
+    with Lab(dual("route")) as lab:
+        for node in ("server", "home", "laptop"):
+            listed = lab[node].run(["ip", "-6", "address"], capture_output=True, text=True, check=True).stdout
+            assert "fe80::" in listed
+            assert "tentative" not in listed
+
+
 # -- tampering -------------------------------------------------------------------------------------------------------
 
 TAMPERED = {

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import WanlabError
 from wanlab.measure.exchange import Flow, Injection, exchange
-from wanlab.measure.nat import measure_nats
+from wanlab.measure.nat import measurable, measure_nats
 from wanlab.topology.journey import INITIAL_TTL, Atlas, End, Journey, Translation
 from wanlab.topology.nat import Ports
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
@@ -243,9 +243,9 @@ class _Verification:
     # -- behaviour -----------------------------------------------------------------------------------------------
 
     def _behaviour(self) -> Iterator[Check]:
-        routers = [node.name for node in self.network.of(Kind.ROUTER) if node.nat is not None]
+        routers = [node.name for node in self.network.of(Kind.ROUTER) if measurable(node)]
         if len(routers) > _CORE:
-            self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} NATs")
+            self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} routers that translate or filter")
         for measured in measure_nats(self.lab, routers[:_CORE]):
             self.notes += (f"behaviour: {measured.router}: {note}" for note in measured.notes)
             for found in measured.findings:

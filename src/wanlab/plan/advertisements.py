@@ -14,9 +14,6 @@ def manner(node: Node, interface: Interface, network: Network) -> Iterator[Step]
     """How an interface on a segment with advertisements is set before it comes up."""
     if not any(i.advertises for i in network.peers(interface.segment)):
         return
-    if interface.slaac or interface.advertises:
-        # RFC 4429's worry is not ours: nobody has the address already, and waiting for that would take a second.
-        yield from (_set(node, interface, key, 0) for key in ("accept_dad", "dad_transmits"))
     if interface.slaac:
         yield from (_set(node, interface, key, value) for key, value in _AUTONOMOUS.items())
         defaults = [r for r in node.routes if r.is_default and r.via.version == 6 and r.interface == interface.name]

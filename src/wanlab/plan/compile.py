@@ -65,6 +65,10 @@ def _namespace(node: Node) -> Iterator[Step]:
         # Without IPv6 addresses to give, keep link-local chatter (DAD, MLD, router solicitations) off the cables. `lo`
         # exists already and keeps ::1.
         yield SetSysctl(node.name, "net.ipv6.conf.default.disable_ipv6", "1")
+    else:
+        # For the addresses that the kernel gives itself. A router asks for its neighbours by its link-local one, so
+        # that what it forwards would wait for that, a second or two.
+        yield SetSysctl(node.name, "net.ipv6.conf.default.accept_dad", "0")
 
 
 def _cables(network: Network) -> Iterator[Step]:

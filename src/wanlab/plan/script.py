@@ -43,6 +43,7 @@ set -e # stop at the first command that fails
 _WHY = {
     "net.ipv4.conf.all.rp_filter": "Several interfaces: take packets in from where replies would not go out, too",
     "net.ipv6.conf.default.disable_ipv6": "No IPv6 addresses here: keep its chatter off the cables",
+    "net.ipv6.conf.default.accept_dad": "No waiting for others to say that they have an address already: nobody has",
     "net.bridge.bridge-nf-call-iptables": "What the bridge switches is none of the firewall's business",
     "net.ipv4.ip_forward": "From now on it forwards: it is a router",
     "net.ipv6.conf.all.forwarding": "The same for IPv6",
