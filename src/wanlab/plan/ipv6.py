@@ -14,7 +14,7 @@ from wanlab.topology.network import Node
 
 
 def ipv6_chains(router: Node) -> Iterator[tuple[str, str, str, list[str]]]:
-    """The nat chains: name, hook, priority, rules. None for a router that routes."""
+    """The nat chains: name, hook, priority, rules; none for a router that routes."""
     if router.ipv6 is Ipv6.MASQUERADE:
         yield "postrouting6", "postrouting", "srcnat", [f'oifname "{router.uplink}" meta nfproto ipv6 masquerade']
     elif router.prefixes:
