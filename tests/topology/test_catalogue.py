@@ -78,7 +78,11 @@ def test_a_chain_has_as_many_routers_as_asked_for_which_only_forward(name: str, 
     [
         ("two-lan", "no lab 'two-lan' in the catalogue and no such file; did you mean 'two-lans'?"),
         ("starr:5", "no lab 'starr:5' in the catalogue and no such file; did you mean 'star'?"),
-        ("", "no lab '' in the catalogue and no such file; there is cable, chain, star, switch, two-lans"),
+        (
+            "",
+            "no lab '' in the catalogue and no such file; there is cable, chain, dual-stack, "
+            "ipv6-only, star, switch, two-lans",
+        ),
         ("star:0", "'0' is no size for lab 'star'; use a whole number, like star:10"),
         ("star:x", "'x' is no size for lab 'star'"),
         ("star:", "'' is no size for lab 'star'"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from wanlab.errors import TopologyError, did_you_mean
 from wanlab.topology.catalogue.sized import chain, star
 
-_FILES = ("cable", "switch", "two-lans")  # in the order in which one learns from them
+_FILES = ("cable", "switch", "two-lans", "dual-stack", "ipv6-only")  # in the order in which one learns from them
 
 
 @dataclass(frozen=True, slots=True)
