@@ -10,17 +10,19 @@ import os
 import socket
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.compile import compile_network
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
-from wanlab.runtime.process import Arguments, Output, Process
-from wanlab.runtime.streams import Stream
+from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
+from wanlab.runtime.record import Log, Record
+from wanlab.runtime.server import Ready, Server, start, stop_all
 from wanlab.runtime.threads import in_thread
 from wanlab.topology.network import Interface, IPAddress, Kind, Node, Route
 from wanlab.topology.topology import Topology
@@ -32,6 +34,8 @@ Progress = Callable[[int, int], None]
 """Told how many of how many steps are done, on large labs."""
 
 _numbers = itertools.count(1)
+
+_MOST_RECORDS = 200  # of programs that ran in a lab; a loop that starts thousands is not to fill the memory
 
 
 class Lab:
@@ -57,6 +61,9 @@ class Lab:
         self._processes: list[Process] = []
         self._processes_lock = threading.Lock()
         self._many_processes = 16
+        self._records: deque[Record] = deque(maxlen=_MOST_RECORDS)
+        self._servers: list[Server] = []
+        self._on_death: list[Callable[[Server], None]] = []
         self._process = os.getpid()
         """Whose lab it is: a forked child may use it, and does not end it."""
         self._attached = False
@@ -145,9 +152,19 @@ class Lab:
         self.pid = message["pid"]
 
     def down(self) -> None:
-        """Take the lab down; returns when its processes, namespaces and socket are gone."""
+        """Take the lab down; returns when its processes, namespaces and socket are gone.
+
+        The servers that it was told to `serve` are stopped first.
+        """
         if self._directory is None or (self._owner is not None and self._process != os.getpid()):
             return
+        try:
+            stop_all(self._servers)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._directory is not None
         directory, self._directory = self._directory, None
         self.pid = 0
         if self._owner is not None:
@@ -206,13 +223,27 @@ class Lab:
     def __contains__(self, name: object) -> bool:
         return name in self.network.nodes
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The programs that this object has run in the lab, the last of them where they are many."""
+        return tuple(self._records)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """What was started by `serve`, in that order, also what has ended."""
+        return tuple(self._servers)
+
+    def watch_servers(self, died: Callable[[Server], None]) -> None:
+        """Have *died* called as soon as a server started from now on ends by itself; in a thread of its own."""
+        self._on_death.append(died)
+
     def verify(self) -> Report:
         """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""
         from wanlab.measure.verify import verify
 
         return verify(self)
 
-    def shell(self, args: Arguments, **options: Any) -> Process:
+    def shell(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
         return Process(self._connect(), None, args, **options)
 
@@ -256,6 +287,12 @@ class Lab:
                 self._processes = [known for known in self._processes if known.poll() is None]
                 self._many_processes = 2 * len(self._processes) + 16
             self._processes.append(process)
+            self._records.append(process.record)
+
+    def _keep_server(self, server: Server) -> None:
+        self._servers.append(server)
+        for died in self._on_death:
+            server.watch(died)
 
 
 class LabNode:
@@ -314,38 +351,12 @@ class LabNode:
         """
         return self._lab.socket(self.name, family, type, proto)
 
-    def popen(
-        self,
-        args: Arguments,
-        *,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        terminal: bool = False,
-    ) -> Process:
+    def popen(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program in this node, as `subprocess.Popen` would here; it ends with this program or the lab.
 
-        *terminal*: its stdin is a terminal, which becomes its controlling one. Raises CommandNotFound (an OSError).
+        Raises CommandNotFound (an OSError).
         """
-        process = Process(
-            self._lab._connect(),
-            self.name,
-            args,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=cwd,
-            text=text,
-            encoding=encoding,
-            errors=errors,
-            terminal=terminal,
-        )
+        process = Process(self._lab._connect(), self.name, args, **options)
         self._lab._keep(process)
         return process
 
@@ -357,10 +368,7 @@ class LabNode:
         capture_output: bool = False,
         timeout: float | None = None,
         check: bool = False,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        **options: Any,
+        **options: Unpack[ProcessOptions],
     ) -> subprocess.CompletedProcess[Any]:
         """Run a program in this node to its end, as `subprocess.run` would here; *options* are those of `popen`.
 
@@ -374,9 +382,6 @@ class LabNode:
             capture_output=capture_output,
             timeout=timeout,
             check=check,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
             **options,
         )
 
@@ -389,20 +394,17 @@ class LabNode:
         capture_output: bool = False,
         timeout: float | None = None,
         check: bool = False,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        **options: Any,
+        **options: Unpack[ProcessOptions],
     ) -> subprocess.CompletedProcess[Any]:
         if input is not None:
-            if stdin is not None:
+            if options.get("stdin") is not None:
                 raise ValueError("give 'input' or 'stdin', not both")
-            stdin = subprocess.PIPE
+            options["stdin"] = subprocess.PIPE
         if capture_output:
-            if stdout is not None or stderr is not None:
+            if options.get("stdout") is not None or options.get("stderr") is not None:
                 raise ValueError("give 'capture_output' or 'stdout' and 'stderr', not both")
-            stdout = stderr = subprocess.PIPE
-        with self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options) as process:
+            options["stdout"] = options["stderr"] = subprocess.PIPE
+        with self.popen(args, **options) as process:
             started(process)
             try:
                 output, problems = process.communicate(input, timeout)
@@ -413,6 +415,38 @@ class LabNode:
         if check and code:
             raise subprocess.CalledProcessError(code, process.args, output, problems)
         return subprocess.CompletedProcess(process.args, code, output, problems)
+
+    def serve(
+        self,
+        args: Arguments,
+        *,
+        tcp_port: int | None = None,
+        udp_port: int | None = None,
+        log_line: str | None = None,
+        command: Arguments | None = None,
+        timeout_s: float = 10.0,
+        log: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> Server:
+        """Start a server in this node, in the foreground, and wait until it is ready.
+
+        It is when all of these hold that are given: something in the node has *tcp_port* open for connections, or
+        *udp_port* for packets; a line of its output matches the regular expression *log_line*; *command*, run in the
+        node, ends with 0. Its output, stdout and stderr, goes to a file that `Server.log` reads; *log* is a name for
+        it. It runs until `Server.stop`, or the end of the lab.
+
+        Raises ServerFailed, with its output, where it ends or is not ready within *timeout_s*; then it does not run.
+        Raises CommandNotFound.
+        """
+        ready = Ready(tcp_port, udp_port, log_line, command, timeout_s)
+        server = start(self, args, ready, Log(None if log is None else Path(log)), {"env": env, "cwd": cwd})
+        self._lab._keep_server(server)
+        return server
+
+    async def serve_async(self, args: Arguments, **options: Any) -> Server:
+        """`serve`, without holding up the event loop."""
+        return await in_thread(functools.partial(self.serve, args, **options))
 
     async def run_async(self, args: Arguments, **options: Any) -> subprocess.CompletedProcess[Any]:
         """`run`, without holding up the event loop. Being cancelled kills the program."""
