@@ -261,18 +261,34 @@ class Lab:
             connection.wait_for_end()  # until all of it has gone
             connection.close()
 
+    def sockets(
+        self, nodes: Sequence[str], family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
+    ) -> list[socket.socket]:
+        """A socket of each of these nodes, for less than they cost one by one. Raises as `socket`; then there is none.
+
+        A node may be in it several times.
+        """
+        made: list[socket.socket] = []
+        connection = self._connect()
+        try:
+            for node in nodes:
+                _, descriptors = connection.ask(
+                    {"verb": "socket", "node": node, "family": int(family), "type": int(type), "protocol": proto}
+                )
+                made.append(socket.socket(fileno=descriptors[0]))
+        except BaseException:
+            for each in made:
+                each.close()
+            raise
+        finally:
+            connection.close()
+        return made
+
     def socket(
         self, node: str, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
     ) -> socket.socket:
         """A socket of any node, also of one that was :meth:`added`. See :meth:`LabNode.socket`."""
-        connection = self._connect()
-        try:
-            _, descriptors = connection.ask(
-                {"verb": "socket", "node": node, "family": int(family), "type": int(type), "protocol": proto}
-            )
-        finally:
-            connection.close()
-        return socket.socket(fileno=descriptors[0])
+        return self.sockets([node], family, type, proto)[0]
 
     def _connect(self) -> Connection:
         if self._directory is None:
