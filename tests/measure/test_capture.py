@@ -64,10 +64,8 @@ def test_tcpdump_reads_it_too(tmp_path: Path) -> None:
         with Capture(lab, ["coordinator"]) as capture:
             lab["bob"].run(["ping", "-c1", "coordinator"], check=True, capture_output=True)
         file = capture.write(tmp_path / "ping.pcapng")
-    said = subprocess.run(
-        ["tcpdump", "-nr", "-", "icmp"], stdin=file.open(), capture_output=True, text=True, check=True
-    )
-    assert "172.16.0.2 > 172.16.0.100: ICMP echo request" in said.stdout
+    said = subprocess.run(["tcpdump", "-nr", "-", "icmp"], input=file.read_bytes(), capture_output=True, check=True)
+    assert b"172.16.0.2 > 172.16.0.100: ICMP echo request" in said.stdout
 
 
 def test_what_is_cut_off_keeps_its_length(tmp_path: Path) -> None:

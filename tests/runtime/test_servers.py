@@ -146,6 +146,13 @@ def test_a_server_that_died_fails_the_end_of_its_with(alice: LabNode) -> None:
         server.wait()
 
 
+def test_a_server_that_a_test_kills_did_not_die(alice: LabNode) -> None:
+    with alice.serve(["sh", "-c", "echo up; sleep 60"], log_line="up") as server:
+        server.send_signal(signal.SIGKILL)
+        assert server.wait(5)
+    assert (server.died, server.returncode) == (False, -signal.SIGKILL)
+
+
 def test_servers_that_end_with_their_lab_did_not_die() -> None:
     told: list[Server] = []
     with Lab(pair()) as lab:

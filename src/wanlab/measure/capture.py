@@ -65,6 +65,7 @@ class Capture:
         }
         self._kept: deque[tuple[str, Seen]] = deque()
         self._bytes = 0
+        self._lock = threading.Lock()
         start_clock()
         sockets = lab.sockets(names, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._taps = [PacketTap(name, tap, snap_bytes) for name, tap in zip(names, sockets, strict=True)]
@@ -93,6 +94,12 @@ class Capture:
         if not self._done.is_set():
             os.eventfd_write(self._stop, 1)
             self._done.wait()
+
+    def forget(self) -> None:
+        """Keep nothing of what was seen so far."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = self.forgotten = 0
 
     def packets(self) -> Iterator[Packet]:
         """The packets that are kept, in order of time. After `stop`."""
@@ -160,11 +167,12 @@ class Capture:
             return bool(selector.select(seconds))
 
     def _keep(self, node: str, packets: list[Seen]) -> None:
-        for seen in packets:
-            if (node, seen.interface) not in self._bridges:
-                self._kept.append((node, seen))
-                self._bytes += len(seen.data) + _PACKET_OVERHEAD
-        while self._bytes > self._most_bytes:
-            _, oldest = self._kept.popleft()
-            self._bytes -= len(oldest.data) + _PACKET_OVERHEAD
-            self.forgotten += 1
+        with self._lock:
+            for seen in packets:
+                if (node, seen.interface) not in self._bridges:
+                    self._kept.append((node, seen))
+                    self._bytes += len(seen.data) + _PACKET_OVERHEAD
+            while self._bytes > self._most_bytes:
+                _, oldest = self._kept.popleft()
+                self._bytes -= len(oldest.data) + _PACKET_OVERHEAD
+                self.forgotten += 1

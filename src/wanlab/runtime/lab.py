@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.compile import compile_network
+from wanlab.plan.counters import with_counters
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
@@ -46,15 +47,17 @@ class Lab:
 
     *lab* is a catalogue name, a file, or a :class:`Topology`. Whatever ends the program ends the lab too, SIGKILL
     included. *name* is what `wanlab ls` shows; chosen if left out, so that labs never clash. Its methods may be called
-    from any thread; `async with` works as well.
+    from any thread; `async with` works as well. *count_rules*: each rule of its routers that decides has a counter,
+    for those who look at them (`nft list ruleset`).
     """
 
-    def __init__(self, lab: str | Path | Topology, *, name: str | None = None) -> None:
+    def __init__(self, lab: str | Path | Topology, *, name: str | None = None, count_rules: bool = False) -> None:
         self.topology = lab if isinstance(lab, Topology) else Topology.load(lab)
         self.network = self.topology.resolve()
         if name is not None:
             check_lab_name(name)
         self._name = name
+        self._count_rules = count_rules
         self._directory: Path | None = None
         self._owner: Connection | None = None
         self._nodes: dict[str, LabNode] = {}
@@ -107,7 +110,7 @@ class Lab:
         order = {
             "document": self.topology.to_document(),
             "hosts": plan.hosts,
-            "steps": encode(plan.steps),
+            "steps": encode(with_counters(plan.steps) if self._count_rules else plan.steps),
         }
         while True:
             # A name of our own choice is never an obstacle: another process may have chosen the same one.

@@ -169,6 +169,11 @@ class Process:
         if self.returncode is None:
             self._connection.tell({"verb": "signal", "signal": int(number), "group": True})
 
+    def release(self) -> None:
+        """Let it outlive this program, until its lab ends. How it ends is not known then."""
+        if self.returncode is None:
+            self._connection.tell({"verb": "release"})
+
     def terminate(self) -> None:
         """Ask it to end (SIGTERM)."""
         self.send_signal(signal.SIGTERM)

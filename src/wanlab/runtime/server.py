@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wanlab.runtime.lab import LabNode
 
 _GRACE_S = 3.0  # between asking a server to end and ending it: most take a few milliseconds
+_ENDING = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 _FIRST_LOOK_S, _LATER_LOOKS_S = 0.002, 0.05  # how long until it is looked whether a server is ready; doubled each time
 _LISTEN = "0A"  # include/net/tcp_states.h, as /proc/net/tcp writes it
 
@@ -71,8 +72,14 @@ class Server:
             raise self.failure("ended by itself")
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal: many servers read their configuration anew at SIGHUP."""
+        """Send it a signal. Where it is one that ends programs, the server was stopped by it, and has not died."""
+        self._stopping = self._stopping or (number in _ENDING and self.returncode is None)
         self._process.send_signal(number)
+
+    def release(self) -> None:
+        """Let it outlive this program, until its lab ends."""
+        self._stopping = True
+        self._process.release()
 
     def stop(self, grace_s: float = _GRACE_S) -> int:
         """Ask it to end (SIGTERM), and end it with all that it has started after *grace_s*; its exit status."""
@@ -86,8 +93,7 @@ class Server:
     def ask_to_end(self) -> None:
         """Ask it to end, and do not wait. Nothing happens where it has ended, or was asked before."""
         if not self._stopping and self.returncode is None:
-            self._stopping = True
-            self._process.terminate()
+            self.send_signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for its end. Whether it has ended: False where *timeout_s* was too short for that."""
