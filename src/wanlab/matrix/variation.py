@@ -91,7 +91,7 @@ class Axis:
             raise UsageError(f"{place!r} is no place of a lab", hint="write NODE.KEY, like home-a.nat or alice.mtu")
         if values is None:
             if key != "nat":
-                raise UsageError(f"no values for {place}", hint=f"say which: {place}=VALUE,VALUE")
+                raise UsageError(f"no values for {place}", hint="say which")
             values = [name for name in NATS if name != "none"]
         choices = tuple(_choice(place, key, value) for value in values)
         if not choices:
@@ -101,12 +101,6 @@ class Axis:
         if doubled is not None:
             raise UsageError(f"{place}: {doubled!r} is there twice")
         return cls(place, choices)
-
-    @classmethod
-    def parse(cls, text: str) -> Axis:
-        """An axis as a command line says it: `home-a.nat`, or `home-a.nat=linux,symmetric`. Raises UsageError."""
-        place, equals, values = text.partition("=")
-        return cls.of(place, [_value(each) for each in values.split(",") if each] if equals else None)
 
 
 def cells(axes: Sequence[Axis], *, ordered: bool = True) -> list[Cell]:
@@ -139,13 +133,6 @@ def _choice(place: str, key: str, value: object) -> Choice:
         label = ",".join(f"{name}={each}" for name, each in value.items())
         return Choice(place, label, dict(value))
     return Choice(place, str(value).lower() if isinstance(value, bool) else str(value), value)
-
-
-def _value(text: str) -> str | int | bool:
-    """A value of a command line, as a file would have it."""
-    if text in ("true", "false"):
-        return text == "true"
-    return int(text) if text.isdecimal() else text
 
 
 def _put(document: dict[str, Any], choice: Choice) -> None:
