@@ -24,6 +24,8 @@ def _library() -> ctypes.CDLL:
     library.nft_ctx_buffer_output.argtypes = [ctypes.c_void_p]
     library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
     library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+    library.nft_ctx_get_output_buffer.argtypes = [ctypes.c_void_p]
+    library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
 
@@ -38,16 +40,26 @@ def load(ruleset: str) -> None:
 
     Raises KernelError with nft's own words, MachineError where the library is missing.
     """
+    _run(ruleset)
+
+
+def listing() -> str:
+    """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`."""
+    return _run("list ruleset")
+
+
+def _run(command: str) -> str:
     library = _library()
-    # A context's netlink socket belongs to the namespace that it was made in: one context for each load.
+    # A context's netlink socket belongs to the namespace that it was made in: one context for each command.
     context = library.nft_ctx_new(0)
     if not context:
         raise KernelError("libnftables cannot open a netlink socket")
     try:
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, ruleset.encode()) != 0:
+        if library.nft_run_cmd_from_buffer(context, command.encode()) != 0:
             words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
             raise KernelError(" ".join(words.split()) or "libnftables gave no reason")
+        return (library.nft_ctx_get_output_buffer(context) or b"").decode(errors="replace")
     finally:
         library.nft_ctx_free(context)
