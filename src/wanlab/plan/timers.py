@@ -1,4 +1,7 @@
-"""A NAT's timers as sysctls of connection tracking: whose entries must not die before the mappings that they carry."""
+"""A NAT's timers as sysctls of connection tracking: whose entries must not die before the mappings that they carry.
+
+And what else connection tracking must be told to carry a NAT's flows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _TRANSITORY = ("syn_sent", "syn_recv", "fin_wait", "close_wait", "last_ack", "ti
 
 
 def timers(nat: Nat) -> Iterator[tuple[str, int]]:
-    """Which sysctls to set, and to how many seconds; those that the kernel has already are left out."""
+    """Which sysctls to set, timers in seconds; those that the kernel has already are left out."""
+    # RFC 5382 REQ-2 wants all valid sequences let through. One is a connection tried again from the same port after it
+    # was refused: its SYN has another sequence number, which the kernel's own window check calls invalid half the time.
+    yield f"{_PREFIX}tcp_be_liberal", 1
     if nat.udp_timeout_s != LINUX.udp_timeout_s:
         yield f"{_PREFIX}udp_timeout", nat.udp_timeout_s
         yield f"{_PREFIX}udp_timeout_stream", nat.udp_timeout_s
