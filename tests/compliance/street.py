@@ -49,7 +49,7 @@ def street(nats: list[Nat]) -> Topology:
     return t
 
 
-@dataclass
+@dataclass(eq=False)
 class Home:
     """One home of a street, with all that is outside of it."""
 
