@@ -72,7 +72,7 @@ class Firewall:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab(homes()) as lab:
-        # A router forwards once its link-local addresses are its own, which the kernel makes sure of for a second or two.
+        # A router forwards once its link-local addresses are its own, of which the kernel makes sure for a second.
         ping = [
             "ping",
             "-6",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compliance.requirement import requirement
 from wanlab import Lab, Topology
 from wanlab.measure import punch_grid
 from wanlab.measure.punch import punch
@@ -46,6 +47,7 @@ def assert_as_predicted(grid: Grid) -> None:
 # -- the grid --------------------------------------------------------------------------------------------------------
 
 
+@requirement("RFC 5382 REQ-2")
 def test_every_pair_of_presets_does_what_theory_says_over_udp_and_tcp() -> None:
     grid = punch_grid.measure(punch_grid.presets(), BOTH)
     assert_as_predicted(grid)
@@ -121,6 +123,7 @@ def test_who_cannot_reach_the_rendezvous_has_not_met() -> None:
         assert result.a_seen is None
 
 
+@requirement("RFC 5382 REQ-2")
 def test_a_rejected_tcp_connection_gets_through_later() -> None:
     """By the kernel's own window check the second SYN's sequence number would make the session invalid."""
     rejecting = Nat("rejecting", unsolicited=Unsolicited.REJECT)
