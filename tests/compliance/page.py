@@ -22,9 +22,9 @@ _HEAD = """\
 <!-- Written by: python -m tests.compliance.page -->
 # NATs and the RFCs
 
-What the RFCs ask of NATs, which [presets](reference/nat.md) do it and which break it on purpose, as what they imitate does,
-and the test that has measured it, over real packets in a lab. Every preset goes through every test that names presets:
-what it is seen to do must be what this page says. The requirements are told in our own words; the RFCs' own count.
+What the RFCs ask of NATs, in our own words (theirs count), which [presets](reference/nat.md) do it, and the tests that
+have measured it with real packets. A preset that is not named breaks the requirement on purpose, as what it
+imitates does, and the tests hold it to that.
 """
 
 

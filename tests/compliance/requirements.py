@@ -54,7 +54,7 @@ RFC_4787 = Document(
         ),
         Is(
             "REQ-8",
-            "Filtering is endpoint-independent where transparency matters most, address-dependent where strictness does.",
+            "Filtering is endpoint-independent, for transparency, or address-dependent, for strictness.",
             _open_enough,
         ),
         Is(
@@ -135,7 +135,7 @@ RFC_5508 = Document(
         Is("REQ-3c", "The quoted packet's transport checksum is not looked at."),
         Is(
             "REQ-4",
-            "An error from outside reaches the host whose packet it quotes, with the quoted packet as that host sent it; "
+            "An error from outside reaches the host whose packet it quotes, which is quoted as that host sent it; "
             "about what nobody sent it is dropped in silence.",
         ),
         Is("REQ-5", "An error from inside shows external endpoints, in the quoted packet too."),
@@ -147,8 +147,8 @@ RFC_5508 = Document(
             "REQ-8",
             "Who gets no mapping is told (code 13, communication prohibited).",
             lambda nat: nat.limit is not None,
-            why="Beyond a `limit` the sender is told with code 1, as RFC 6888 REQ-11 has it. In silence: where all ports "
-            "are taken, since nftables cannot answer after routing; and to destination ports that are closed "
+            why="Beyond a `limit` the sender is told, with code 1 as RFC 6888 REQ-11 has it. In silence: where all "
+            "ports are taken, since nftables cannot answer after routing; and to destination ports that are closed "
             "(`udp_ports`, `tcp_ports`), as guest networks do.",
         ),
         Is(

@@ -64,7 +64,7 @@ RFC_6092 = Document(
             "REC-14 to REC-16",
             "UDP state lives two minutes at least, and what goes out keeps it alive.",
             State.NOT_OFFERED,
-            "With a NAT beside it, its `udp_timeout_s` holds for IPv6 too; else the kernel's 30 s, and 120 s once answered.",
+            "A NAT's `udp_timeout_s` beside it holds for IPv6 too; else the kernel's 30 s, and 120 s once answered.",
         ),
         _measured("REC-17", "Filtering of UDP is endpoint-independent, or address-dependent.", _STRICTER),
         _measured("REC-18", "Errors about a UDP flow are forwarded."),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tests.compliance import packets
 from wanlab import Lab, LabNode, Topology
@@ -47,6 +47,12 @@ def street(nats: list[Nat]) -> Topology:
         t.host(f"b{number}", home)
         t.host(f"c{number}", home)
     return t
+
+
+class Wait(Protocol):
+    """Waits for the next ICMP error; None for silence."""
+
+    def __call__(self, seconds: float = 0.3, /) -> packets.Error | None: ...
 
 
 @dataclass(eq=False)
@@ -96,11 +102,11 @@ class Home:
             self.opened[key] = self.open(name, port=port)
         return self.opened[key]
 
-    def errors(self, name: str) -> Callable[[], packets.Error | None]:
-        """Listen for ICMP errors from now on; what is returned waits for the next one, and gives None for silence."""
+    def errors(self, name: str) -> Wait:
+        """Listen for ICMP errors from now on."""
         listening = self.open(name, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 
-        def wait(seconds: float = 0.3) -> packets.Error | None:
+        def wait(seconds: float = 0.3, /) -> packets.Error | None:
             return first(lambda: packets.read_error(receive(listening)[0]), seconds, listening)
 
         return wait

@@ -52,7 +52,7 @@ def test_a_packet_too_large_for_the_uplink_that_may_be_cut_is_and_its_parts_leav
         text = bytes(range(256)) * 5 + b"x" * (WIDE - HEADERS - 1280)
         sender.sendto(text, (home.address("peer"), DNS))
         assert expect(receiver, text)[0] in home.externals
-        offsets = []
+        offsets: list[tuple[bool, int]] = []
         while not offsets or offsets[-1][0]:
             packet = watching.recv(65536)
             if packet[9] == socket.IPPROTO_UDP:

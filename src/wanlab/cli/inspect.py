@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wanlab.cli.options import Json, OptionalNode, UpLab
@@ -33,7 +33,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
         if json:
             print_json(_node(one, network))
         else:
-            print("\n".join(_lines(one, network)))
+            print("\n".join((*_lines(one, network), *_services(one, info["services"]))))
         return
     uptime = time.time() - info["started"]
     if json:
@@ -46,6 +46,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
                 "started": info["started"],
                 "uptime_s": round(uptime, 3),
                 "programs": info["programs"],
+                "services": info["services"],
                 "nodes": [_node(each, network) for each in network],
             }
         )
@@ -54,7 +55,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
     print(f"up for {duration(uptime)}, held by process {info['pid']}")
     for each in network:
         print()
-        print("\n".join(_lines(each, network)))
+        print("\n".join((*_lines(each, network), *_services(each, info["services"]))))
 
 
 # -- for programs ------------------------------------------------------------------------------------------------
@@ -131,6 +132,13 @@ def _lines(node: Node, network: Network) -> Iterator[str]:
     rows = [_row(interface, network) for interface in node.interfaces]
     rows += [_route_row(node, number) for number in range(len(node.routes))]
     yield from (f"  {line}".rstrip() for line in columns(rows).splitlines())
+
+
+def _services(node: Node, services: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for service in services:
+        if service["node"] == node.name:
+            ended = service["exit"] is not None
+            yield f"  runs {service['name']}" + (f", which ended with status {service['exit']}" if ended else "")
 
 
 def _row(interface: Interface, network: Network) -> tuple[str, str, str]:

@@ -136,6 +136,10 @@ def _in_words(step: Step) -> str:
             return f"{node}: {to} via {via} dev {interface}"
         case steps.LoadRuleset(node):
             return f"{node}: nftables rules"
+        case steps.StartService(node, name):
+            return f"{node}: runs {name}"
+        case steps.StopService(node, name):
+            return f"{node}: stops {name}"
         case steps.RemoveNamespace(node):
             return f"{node}: goes"
         case steps.RemoveLink(node, interface):

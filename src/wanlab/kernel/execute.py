@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from wanlab.errors import KernelError
 from wanlab.kernel import nftables
@@ -31,7 +32,9 @@ from wanlab.plan.steps import (
     RemoveNamespace,
     SetSysctl,
     SetUp,
+    StartService,
     Step,
+    StopService,
 )
 
 _LO = 1  # the index of `lo` in every namespace
@@ -83,6 +86,19 @@ class Namespaces:
         return os.open(self.directory / node, os.O_RDONLY | os.O_CLOEXEC)
 
 
+class Services(Protocol):
+    """Starts and stops programs in nodes. Leaves this process in the lab's own network namespace."""
+
+    def start(self, step: StartService) -> None:
+        """Start a program. Raises KernelError, MachineError."""
+
+    def stop(self, node: str, name: str) -> None:
+        """End a program, and return when it has ended."""
+
+    def wait_until_ready(self) -> None:
+        """Return when all that were started are ready. Raises KernelError for one that does not get there."""
+
+
 class Executor:
     """Takes the steps of one plan.
 
@@ -90,8 +106,9 @@ class Executor:
     make interfaces: there the kernel chooses, and is asked.
     """
 
-    def __init__(self, namespaces: Namespaces) -> None:
+    def __init__(self, namespaces: Namespaces, services: Services) -> None:
         self._namespaces = namespaces
+        self._services = services
         self._indices: dict[tuple[str, str], int] = {}
         self._next: dict[str, int] = {}
         self.done: list[Step] = []
@@ -119,6 +136,8 @@ class Executor:
                 if done % 500 == 499:
                     progress(done + 1)
             self._settle()
+            self._leave()
+            self._services.wait_until_ready()
         finally:
             self._leave()
             self._namespaces.enter(None)
@@ -170,6 +189,14 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).add_route(destination, via, index, metric)
+            case StartService():
+                self._leave()
+                self._services.start(step)
+                self.done.append(step)
+            case StopService(node, name):
+                self._leave()
+                self._services.stop(node, name)
+                self.done.append(step)
             case RemoveNamespace(node):
                 self._leave()
                 self._namespaces.remove(node)
@@ -318,6 +345,10 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: route to {destination} by {via}"
         case LoadRuleset(node):
             return f"node {node!r}: loading its nftables rules"
+        case StartService(node, name):
+            return f"node {node!r}: starting its {name}"
+        case StopService(node, name):
+            return f"node {node!r}: stopping its {name}"
         case RemoveNamespace(node):
             return f"node {node!r}: taking it away"
         case RemoveLink(node, interface):

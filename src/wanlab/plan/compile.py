@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.ruleset import ruleset
+from wanlab.plan.services import services
 from wanlab.plan.steps import (
     AddAddress,
     AddBridge,
@@ -98,6 +99,7 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
             yield SetSysctl(node.name, "net.ipv4.ip_forward", "1")
         if _speaks(node, 6):
             yield SetSysctl(node.name, "net.ipv6.conf.all.forwarding", "1")
+        yield from services(node)
 
 
 def _title(node: Node, network: Network) -> str:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, Pooling, Ports, Unsolicited
+from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, Pooling, PortMapping, Ports, Unsolicited
 from wanlab.topology.network import IPAddress, Network, Node
 
 TABLE = "wanlab"
+MAPPED_CHAINS = MAPPED_FORWARD, MAPPED_IN, MAPPED_OUT = "wl_mapped_forward", "wl_mapped_in", "wl_mapped_out"
+"""The chains that a port mapping server fills: what it lets in, where that goes, where from its answers leave."""
 
 _PROTOCOLS = ("udp", "tcp")
 _LISTED = 2048  # ports that a router's rules list at most: rootless, 8192 are more than the kernel takes at once
@@ -44,6 +46,9 @@ def ruleset(router: Node, network: Network) -> str | None:
         parts[:0] = _limit(router.uplink, nat, _subscribers(router, network))
     if router.firewall:
         parts[:0] = [_input(router.uplink, nat), _forward(router.uplink, nat)]
+    if nat is not None and _maps_ports(nat):
+        # These are filled by the port mapping server.
+        parts[:0] = [_block(f"chain {chain}", []) for chain in MAPPED_CHAINS]
     return f"table inet {TABLE} {{\n" + "\n".join(parts) + "}\n"
 
 
@@ -89,6 +94,10 @@ def _takes_tuples(nat: Nat) -> bool:
     return nat.learns and _reuses(nat) and nat.unsolicited is Unsolicited.ACCEPT
 
 
+def _maps_ports(nat: Nat) -> bool:
+    return nat.port_mapping is not PortMapping.OFF
+
+
 def _reuses(nat: Nat) -> bool:
     """Whether a mapping that stands says where the next flow leaves from.
 
@@ -110,6 +119,8 @@ def _forward(wan: str, nat: Nat | None) -> str:
     lines.append(f'iifname != "{wan}" accept')
     if nat is not None and nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
         lines.append("ct status dnat accept")
+    if nat is not None and _maps_ports(nat):
+        lines.append(f"jump {MAPPED_FORWARD}")
     return _hook("forward", "filter", "forward", "filter", lines, policy="drop")
 
 
@@ -174,12 +185,19 @@ def _timer(nat: Nat, protocol: str) -> list[tuple[str, int]]:
 
 def _plain(wan: str, nat: Nat) -> str:
     flags = "" if nat.ports is Ports.PRESERVE else " random,persistent"
-    rules = [f'oifname "{wan}" meta nfproto ipv4 masquerade{flags}']
+    lines = [f'oifname "{wan}" meta nfproto ipv4 masquerade{flags}']
     if (nat.first_port, nat.last_port) != (1, 65535):
         # Left to itself the kernel gives a port below 1024 for one below 1024, and one above for one above.
         ports = f"to :{nat.first_port}-{nat.last_port}"
-        rules.insert(0, f'oifname "{wan}" meta nfproto ipv4 meta l4proto {{ tcp, udp }} masquerade {ports}{flags}')
-    return _hook("postrouting", "nat", "postrouting", "srcnat", rules)
+        lines.insert(0, f'oifname "{wan}" meta nfproto ipv4 meta l4proto {{ tcp, udp }} masquerade {ports}{flags}')
+    if not _maps_ports(nat):
+        return _hook("postrouting", "nat", "postrouting", "srcnat", lines)
+    mapped = _hook("prerouting", "nat", "prerouting", "dstnat", [_into_mapped(wan)])
+    return mapped + _hook("postrouting", "nat", "postrouting", "srcnat", [f"jump {MAPPED_OUT}", *lines])
+
+
+def _into_mapped(wan: str) -> str:
+    return f'iifname "{wan}" jump {MAPPED_IN}'
 
 
 # -- learned translation -------------------------------------------------------------------------------------------
@@ -236,6 +254,8 @@ class _Learned:
         if not self.nat.inbound_refresh:
             yield self._expiry()
         inbound = [line for protocol in _PROTOCOLS for line in self._inbound(protocol)]
+        if _maps_ports(self.nat):
+            inbound.insert(0, _into_mapped(self.wan))
         if inbound:
             yield _hook("prerouting", "nat", "prerouting", "dstnat", inbound)
         for protocol in _PROTOCOLS:
@@ -279,6 +299,8 @@ class _Learned:
         return "{ " + ", ".join(self.lans) + " }"
 
     def _postrouting(self) -> Iterator[str]:
+        if _maps_ports(self.nat):
+            yield f"jump {MAPPED_OUT}"
         if self.hairpins and self.nat.hairpin is Hairpin.EXTERNAL and self.lans:
             # The LAN is named as source: else the address of every outside peer that is let in would be hidden as well.
             for protocol in _PROTOCOLS:

@@ -24,7 +24,9 @@ from wanlab.plan.steps import (
     RemoveNamespace,
     SetSysctl,
     SetUp,
+    StartService,
     Step,
+    StopService,
 )
 from wanlab.topology.network import DEFAULT_MTU
 
@@ -62,7 +64,8 @@ def write_script(plan: Plan) -> str:
     why = dict(_WHY)
     paragraphs += [_paragraph(stage.title, _commands(stage.steps, why)) for stage in plan.stages if stage.steps]
     if nodes:
-        paragraphs += [_names(nodes, plan.hosts), _end(nodes)]
+        serves = any(isinstance(step, StartService) for step in plan.steps)
+        paragraphs += [_names(nodes, plan.hosts), _end(nodes, serves)]
     return "\n".join(paragraphs)
 
 
@@ -105,12 +108,31 @@ def _command(step: Step) -> str:
             return _ip(node, *family, "route", "add", to, "via", via, "dev", interface, *rank)
         case LoadRuleset(node, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
+        case StartService():
+            return _start(step)
+        case StopService(node, name):
+            return f"kill $(cat {_service_directory(node, name)}/pid)"
         case RemoveNamespace(node):
             return _line("ip", "netns", "del", node)
         case RemoveLink(node, interface):
             return _ip(node, "link", "del", "dev", interface)
         case RemoveAddress(node, interface, address):
             return _ip(node, "address", "del", address, "dev", interface)
+
+
+def _service_directory(node: str, name: str) -> str:
+    return f"/run/wanlab/{node}/{name}"
+
+
+def _start(step: StartService) -> str:
+    """Its files, then the program in the background."""
+    place = _service_directory(step.node, step.name)
+    lines = [_line("mkdir", "-p", place)]
+    for name, text in step.files:
+        lines.append(f"cat > {shlex.quote(f'{place}/{name}')}" + _here_document(text.replace("{files}", place)))
+    words = (word.replace("{files}", place) for word in step.argv)
+    lines.append(f"{_line('ip', 'netns', 'exec', step.node, *words)} > {place}/log 2>&1 < /dev/null &")
+    return "\n".join([*lines, f"echo $! > {place}/pid"])
 
 
 def _looks(mac: str | None, mtu: int) -> Iterator[str]:
@@ -133,11 +155,13 @@ def _names(nodes: Sequence[str], hosts: str) -> str:
     return _paragraph(_NAMES, [f"for node in {_several(nodes, '  ')}; do", write, "done"])
 
 
-def _end(nodes: Sequence[str]) -> str:
+def _end(nodes: Sequence[str], serves: bool) -> str:
     commands = [
         f"for node in {_several(nodes, '    ')}; do",
+        *(['  ip netns pids "$node" | xargs -r kill'] if serves else []),
         '  ip netns del "$node"; rm -r "/etc/netns/$node"',
         "done",
+        *(["rm -r /run/wanlab"] if serves else []),
     ]
     return _USE.format(node=nodes[-1]) + textwrap.indent("\n".join(commands) + "\n", "#   ")
 

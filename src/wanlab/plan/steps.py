@@ -101,6 +101,32 @@ class LoadRuleset:
 
 
 @dataclass(frozen=True, slots=True)
+class StartService:
+    """Start a program that is a part of the lab: it runs in its node until it is stopped or the lab ends.
+
+    `{files}` in its words and in the texts of its files is the directory that the files are in.
+    """
+
+    node: str
+    name: str
+    argv: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    """Its files: the name and the text of each."""
+    package: str
+    """Debian's package that brings the program, for who has it not."""
+    udp_port: int | None = None
+    """It is ready as soon as it listens there; None: as soon as it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopService:
+    """End a program that was started as a part of the lab; forced where it does not."""
+
+    node: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveNamespace:
     """Take a node away, with all its interfaces but those that a program still holds a socket to."""
 
@@ -134,6 +160,8 @@ Step = (
     | SetUp
     | AddRoute
     | LoadRuleset
+    | StartService
+    | StopService
     | RemoveNamespace
     | RemoveLink
     | RemoveAddress
@@ -151,6 +179,8 @@ _KINDS: dict[str, type[Any]] = {
         SetUp,
         AddRoute,
         LoadRuleset,
+        StartService,
+        StopService,
         RemoveNamespace,
         RemoveLink,
         RemoveAddress,
@@ -181,7 +211,7 @@ class Plan:
 
 
 def undo(steps: Sequence[Step]) -> list[Step]:
-    """The steps that take away again what *steps* made: nodes, cables, bridges, addresses, the last one first.
+    """The steps that take away again what *steps* made: nodes, cables, bridges, addresses, services, last one first.
 
     What goes with these needs none, and what was only set (sysctls, rules, a route of a node that stays) stays set.
     """
@@ -198,6 +228,8 @@ def _undo(step: Step) -> tuple[Step, ...]:
             return (RemoveLink(node, interface),)
         case AddAddress(node, interface, address):
             return (RemoveAddress(node, interface, address),)
+        case StartService(node, name):
+            return (StopService(node, name),)
         case _:
             return ()
 
@@ -220,11 +252,16 @@ def _encode(step: Step) -> list[Any]:
 
 
 def _decode(row: Sequence[Any]) -> Step:
-    kind, *values = row
+    kind, *values = map(_frozen, row)
     if kind == "AddCable":
         return AddCable(End(*values[:4]), End(*values[4:]))
     step: Step = _KINDS[kind](*values)
     return step
+
+
+def _frozen(value: Any) -> Any:
+    """JSON knows lists only."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}

@@ -14,7 +14,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, WanlabError, did_you_mean
@@ -24,6 +24,7 @@ from wanlab.kernel.syscalls import set_process_name
 from wanlab.plan.steps import AddNamespace, LoadRuleset, RemoveNamespace, Step, decode, undo
 from wanlab.runtime.children import CannotStart, Command, Nursery
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
+from wanlab.runtime.services import Services
 from wanlab.runtime.world import World
 
 _PATIENCE = 5.0  # seconds that a client may take to read an answer
@@ -79,15 +80,24 @@ class Holder:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lab = lab
         steps = decode(lab["steps"])
-        if any(isinstance(step, LoadRuleset) for step in steps):
-            nftables.require()  # before anything is made
+        self._require(steps)  # before anything is made
         try:
             self._world.furnish(inside, lab["hosts"], lab["name"])
         except OSError as error:
             raise KernelError(f"making the lab's mounts: {error.strerror}", errno=error.errno or 0) from None
         self._nursery = Nursery(self._world, most)
+        self._services = Services(self._world, self._nursery, inside / "services")
         self._nodes = [step.node for step in steps if isinstance(step, AddNamespace)]
-        Executor(self._world.namespaces).execute(steps, self._progress(len(steps)))
+        self._executor().execute(steps, self._progress(len(steps)))
+
+    @staticmethod
+    def _require(steps: Sequence[Step]) -> None:
+        if any(isinstance(step, LoadRuleset) for step in steps):
+            nftables.require()
+        Services.require(steps)
+
+    def _executor(self) -> Executor:
+        return Executor(self._world.namespaces, self._services)
 
     def _progress(self, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
@@ -192,6 +202,7 @@ class Holder:
                 "started": self._started,
                 "nodes": self._nodes,
                 "programs": len(self._children),
+                "services": self._services.report(),
             }
         )
 
@@ -207,9 +218,8 @@ class Holder:
     def _execute(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         """Take further steps in the lab. What they add goes with the connection, unless it is to be kept."""
         steps = decode(message["steps"])
-        if any(isinstance(step, LoadRuleset) for step in steps):
-            nftables.require()
-        executor = Executor(self._world.namespaces)
+        self._require(steps)
+        executor = self._executor()
         try:
             executor.execute(steps)
         except BaseException:
@@ -238,7 +248,7 @@ class Holder:
             if isinstance(step, RemoveNamespace):
                 self._world.forget(step.node)
             with contextlib.suppress(KernelError, OSError):
-                Executor(self._world.namespaces).execute([step])
+                self._executor().execute([step])
 
     def _spawn(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = None if message["node"] is None else self._known(message["node"])
@@ -310,10 +320,13 @@ class Holder:
                 return
             if pid == 0:
                 return
+            code = os.waitstatus_to_exitcode(status)
             client = self._children.pop(pid, None)
             if client is not None:
                 client.child = None
-                client.answer({"exit": os.waitstatus_to_exitcode(status)})
+                client.answer({"exit": code})
+            else:
+                self._services.note_end(pid, code)
 
 
 def run(link: socket.socket) -> None:

@@ -62,6 +62,15 @@ class Pooling(Enum):
     ARBITRARY = "arbitrary"
 
 
+class PortMapping(Enum):
+    """By which protocols inside hosts may ask for a port that leads to them."""
+
+    OFF = "off"
+    NAT_PMP = "nat-pmp"  # RFC 6886, and PCP, which took its place and its port (RFC 6887)
+    UPNP = "upnp"  # UPnP IGD
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Nat:
     """How a router treats what crosses between its LANs and its uplink."""
@@ -96,6 +105,8 @@ class Nat:
     """The UDP ports outside that may be talked to; None: all."""
     tcp_ports: tuple[int, ...] | None = None
     """The TCP ports outside that may be talked to; None: all."""
+    port_mapping: PortMapping = PortMapping.OFF
+    """Whether a port mapping server runs in the router. It refuses where the router's own address is a private one."""
     about: str = field(default="", compare=False)
     """What in the world behaves like this, in a sentence."""
     source: str = field(default="", compare=False)
@@ -347,6 +358,7 @@ _ENUMS: dict[str, type[Enum]] = {
     "pooling": Pooling,
     "hairpin": Hairpin,
     "unsolicited": Unsolicited,
+    "port_mapping": PortMapping,
 }
 
 

@@ -105,6 +105,7 @@ class Nat(Table):
     limit: int = Field(ABSENT, description="The most mappings of one inside host at a time.")
     udp_ports: list[int] = Field(ABSENT, description="The only UDP ports outside that may be talked to.")
     tcp_ports: list[int] = Field(ABSENT, description="The only TCP ports outside that may be talked to.")
+    port_mapping: str = _choice(nat.PortMapping, "How inside hosts may ask for a port that leads to them.")
 
 
 NatOrName = Annotated[
