@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import WanlabError
@@ -167,11 +168,11 @@ class _Verification:
             expected = f"nothing arrives ({_reason(journey)})"
             return Check("reach", subject, expected, _describe(flow), flow.arrived is None)
         hops = INITIAL_TTL - journey.ttl
-        expected = f"arrives from {journey.source}" + (f" after {_count(hops, 'forward')}" if hops else "")
+        expected = f"arrives from {_any(journey)}" + (f" after {_count(hops, 'forward')}" if hops else "")
         answers = self.atlas.answered(journey)
         ok = (
             flow.arrived is not None
-            and flow.arrived[0] == journey.source
+            and flow.arrived[0] in journey.sources
             and flow.ttl == journey.ttl
             and flow.answered == answers
         )
@@ -197,24 +198,22 @@ class _Verification:
             yield self._judge_tcp_source(sender, server)
 
     def _judge_udp_source(self, sender: str, server: _Trial, seen: Sequence[_Trial]) -> Check:
-        translation = server.journey.translations[-1]
         ports = {trial.flow.arrived[1] for trial in seen if trial.flow.arrived}
         subject = f"{server.flow.receiver} sees {sender} over UDP as"
         if server.flow.arrived is None:
-            return Check("nat", subject, _as_seen(translation, server.flow.port), "nothing", False)
+            return Check("nat", subject, _as_seen(server.journey, server.flow.port), "nothing", False)
         address, port = server.flow.arrived
-        ok = address == translation.after and _port_as_chosen(server.journey.translations, ports, server.flow.port)
-        return Check("nat", subject, _as_seen(translation, server.flow.port), f"{address}:{port}", ok)
+        ok = address in server.journey.sources and _port_as_chosen(server.journey.translations, ports, server.flow.port)
+        return Check("nat", subject, _as_seen(server.journey, server.flow.port), f"{address}:{port}", ok)
 
     def _judge_tcp_source(self, sender: str, server: _Trial) -> Check:
-        translation = server.journey.translations[-1]
         subject = f"{server.flow.receiver} sees {sender} over TCP as"
         try:
             own, (address, port) = self._connect(sender, server.flow.receiver, server.flow.destination)
         except OSError as error:
-            return Check("nat", subject, _as_seen(translation, None), error.strerror or str(error), False)
-        ok = address == str(translation.after) and _port_as_chosen(server.journey.translations, {port}, own)
-        return Check("nat", subject, _as_seen(translation, own), f"{address}:{port}", ok)
+            return Check("nat", subject, _as_seen(server.journey, None), error.strerror or str(error), False)
+        ok = ip_address(address) in server.journey.sources and _port_as_chosen(server.journey.translations, {port}, own)
+        return Check("nat", subject, _as_seen(server.journey, own), f"{address}:{port}", ok)
 
     def _connect(self, sender: str, receiver: str, destination: IPAddress) -> tuple[int, tuple[str, int]]:
         """Connect by TCP: the client's own port, and the address and port that the server sees."""
@@ -376,9 +375,13 @@ def _describe(flow: Flow) -> str:
     return seen if flow.answered or flow.injection else f"{seen}, no answer gets back"
 
 
-def _as_seen(translation: Translation, own_port: int | None) -> str:
-    address = translation.after
-    if translation.nat.ports is Ports.PRESERVE:
+def _any(journey: Journey) -> str:
+    return " or ".join(map(str, journey.sources))
+
+
+def _as_seen(journey: Journey, own_port: int | None) -> str:
+    address = _any(journey)
+    if journey.translations[-1].nat.ports is Ports.PRESERVE:
         return f"{address}:{own_port or 'its own port'}"
     return f"{address}, another port than {own_port or 'its own'}"
 
