@@ -10,7 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from wanlab import __version__
+from wanlab.cli.apply import apply
 from wanlab.cli.catalog import catalog
+from wanlab.cli.change import change
 from wanlab.cli.doctor import doctor
 from wanlab.cli.down import down
 from wanlab.cli.exec import exec_
@@ -20,6 +22,7 @@ from wanlab.cli.ls import ls
 from wanlab.cli.nat import nat
 from wanlab.cli.ping import ping
 from wanlab.cli.punch_grid import punch_grid
+from wanlab.cli.reboot import reboot
 from wanlab.cli.script import script
 from wanlab.cli.shell import shell
 from wanlab.cli.up import up
@@ -89,7 +92,20 @@ def wanlab(
 
 
 _FIRST: tuple[Callable[..., int | None], ...] = (up, down, ls, inspect)
-_THEN: tuple[Callable[..., int | None], ...] = (shell, ping, verify, nat, punch_grid, script, graph, catalog, doctor)
+_THEN: tuple[Callable[..., int | None], ...] = (
+    shell,
+    ping,
+    verify,
+    nat,
+    punch_grid,
+    change,
+    reboot,
+    apply,
+    script,
+    graph,
+    catalog,
+    doctor,
+)
 for _verb in _FIRST:
     app.command()(_verb)
 # The program's own options are none of ours: everything after the node is left as it is.

@@ -22,12 +22,12 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
     from wanlab.cli.text import duration, print_json
     from wanlab.runtime.connection import connect
     from wanlab.runtime.directory import runtime_directory
-    from wanlab.topology.document import rebuild
+    from wanlab.runtime.lab import described
 
     connection = connect(runtime_directory(), lab_name(lab))
     info, _ = connection.ask({"verb": "info"})
     connection.close()
-    network = rebuild(info["document"]).resolve()
+    network = described(info).resolve()
     if node is not None:
         one = network[node]
         if json:

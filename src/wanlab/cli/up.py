@@ -14,7 +14,7 @@ from wanlab.cli.text import columns, count
 from wanlab.cli.verify import print_report
 
 if TYPE_CHECKING:
-    from wanlab.plan.steps import Plan, Step
+    from wanlab.plan.steps import Plan
     from wanlab.runtime.lab import Lab
     from wanlab.topology.topology import Topology
 
@@ -106,43 +106,10 @@ class _Progress:
 
 
 def _describe(plan: Plan) -> None:
+    from wanlab.plan.words import in_words
+
     for stage in plan.stages:
         print(stage.title)
         for step in stage.steps:
-            print(f"  {_in_words(step)}")
+            print(f"  {in_words(step)}")
     print(f"{count(len(plan.steps), 'step')} for lab {plan.lab}; nothing was built")
-
-
-def _in_words(step: Step) -> str:
-    from wanlab.plan import steps
-
-    match step:
-        case steps.AddNamespace(node):
-            return f"{node}: a network namespace"
-        case steps.SetSysctl(node, key, value):
-            return f"{node}: {key} = {value}"
-        case steps.AddCable(a, b):
-            return f"cable: {a.node} {a.interface} -- {b.node} {b.interface}"
-        case steps.AddBridge(node, interface):
-            return f"{node}: bridge {interface}"
-        case steps.Enslave(node, interface, bridge):
-            return f"{node}: {interface} is a port of {bridge}"
-        case steps.AddAddress(node, interface, address):
-            return f"{node}: {interface} has address {address}"
-        case steps.SetUp(node, interface):
-            return f"{node}: {interface} up"
-        case steps.AddRoute(node, destination, via, interface):
-            to = "default route" if destination.endswith("/0") else f"route to {destination}"
-            return f"{node}: {to} via {via} dev {interface}"
-        case steps.LoadRuleset(node):
-            return f"{node}: nftables rules"
-        case steps.StartService(node, name):
-            return f"{node}: runs {name}"
-        case steps.StopService(node, name):
-            return f"{node}: stops {name}"
-        case steps.RemoveNamespace(node):
-            return f"{node}: goes"
-        case steps.RemoveLink(node, interface):
-            return f"{node}: {interface} goes"
-        case steps.RemoveAddress(node, interface, address):
-            return f"{node}: {interface} loses address {address}"

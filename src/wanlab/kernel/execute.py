@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wanlab.errors import KernelError
-from wanlab.kernel import nftables
+from wanlab.kernel import conntrack, nftables
 from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
 from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unmount, unshare
 from wanlab.plan.steps import (
@@ -26,10 +26,13 @@ from wanlab.plan.steps import (
     AddRoute,
     End,
     Enslave,
+    ForgetConnections,
     LoadRuleset,
     RemoveAddress,
     RemoveLink,
     RemoveNamespace,
+    RemoveRoute,
+    SetDown,
     SetSysctl,
     SetUp,
     StartService,
@@ -189,6 +192,15 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).add_route(destination, via, index, metric)
+            case ForgetConnections(node):
+                self._enter(node)
+                self._flush()
+                conntrack.forget_all()
+                self.done.append(step)
+            case SetDown(node, interface):
+                self._enter(node)
+                index = self._index(node, interface)
+                self._send(step).set_down(index)
             case StartService():
                 self._leave()
                 self._services.start(step)
@@ -209,6 +221,10 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).delete_address(index, address)
+            case RemoveRoute(node, destination, via, interface, metric):
+                self._enter(node)
+                index = self._index(node, interface)
+                self._send(step).delete_route(destination, via, index, metric)
 
     def _note_up(self, step: Step, node: str, interface: str) -> None:
         """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
@@ -303,7 +319,7 @@ class Executor:
 
 def _write_sysctl(key: str, value: str) -> None:
     # /proc/sys/net shows the namespace of whoever opens the file.
-    path = "/proc/sys/" + key.replace(".", "/")
+    path = "/proc/sys/" + (key if "/" in key else key.replace(".", "/"))  # as sysctl(8) reads it
     if key.startswith("net.bridge.") and not os.path.exists(path):
         return  # a kernel without br_netfilter does by itself what these ask for
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -355,3 +371,9 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: taking {interface!r} away"
         case RemoveAddress(node, interface, address):
             return f"node {node!r}: taking {address} from {interface!r}"
+        case RemoveRoute(node, destination, via):
+            return f"node {node!r}: taking away the route to {destination} by {via}"
+        case ForgetConnections(node):
+            return f"node {node!r}: forgetting its connections"
+        case SetDown(node, interface):
+            return f"node {node!r}: taking {interface!r} down"

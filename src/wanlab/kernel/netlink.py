@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 18, 20, 21
-_RTM_NEWROUTE, _RTM_NEWQDISC = 24, 36
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_NEWQDISC = 24, 25, 36
 _NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6  # of a message's header
@@ -99,6 +99,10 @@ class Netlink:
         """Bring an interface up."""
         self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=True))
 
+    def set_down(self, index: int) -> None:
+        """Take an interface down."""
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=False))
+
     def settle(self, index: int) -> None:
         """Have the kernel act at once on what an interface's carrier did last, as asking for the interface makes it do.
 
@@ -135,27 +139,11 @@ class Netlink:
 
     def add_route(self, destination: str, via: str, index: int, metric: int) -> None:
         """Route to *destination* by the neighbour *via*."""
-        text, _, length = destination.partition("/")
-        ip = ip_address(text)
-        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
-        header = struct.pack(
-            "=BBBBBBBBI",
-            family,
-            int(length),
-            0,
-            0,
-            _RT_TABLE_MAIN,
-            _RTPROT_BOOT,
-            _RT_SCOPE_UNIVERSE,
-            _RTN_UNICAST,
-            0,
-        )
-        body = attribute(_RTA_GATEWAY, ip_address(via).packed) + _number(_RTA_OIF, index)
-        if int(length):
-            body = attribute(_RTA_DST, ip.packed) + body
-        if metric:
-            body += _number(_RTA_PRIORITY, metric)
-        self._add(_RTM_NEWROUTE, _NLM_CREATE | _NLM_EXCL, header + body)
+        self._add(_RTM_NEWROUTE, _NLM_CREATE | _NLM_EXCL, _route(destination, via, index, metric))
+
+    def delete_route(self, destination: str, via: str, index: int, metric: int) -> None:
+        """Take away the route to *destination* by *via*."""
+        self._add(_RTM_DELROUTE, 0, _route(destination, via, index, metric))
 
     def flush(self, refused: Refused) -> None:
         """Send what waits and read every answer. *refused* is told of each refusal; the first one is raised."""
@@ -208,9 +196,34 @@ def _mac(mac: str | None) -> bytes:
     return attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
 
 
-def _ifinfo(index: int, *, up: bool = False) -> bytes:
-    flags = _IFF_UP if up else 0
-    return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, flags)
+def _ifinfo(index: int, *, up: bool | None = None) -> bytes:
+    """*up*: what the interface shall be; None: what it is."""
+    flags, changed = (_IFF_UP if up else 0), (0 if up is None else _IFF_UP)
+    return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, changed)
+
+
+def _route(destination: str, via: str, index: int, metric: int) -> bytes:
+    text, _, length = destination.partition("/")
+    ip = ip_address(text)
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    header = struct.pack(
+        "=BBBBBBBBI",
+        family,
+        int(length),
+        0,
+        0,
+        _RT_TABLE_MAIN,
+        _RTPROT_BOOT,
+        _RT_SCOPE_UNIVERSE,
+        _RTN_UNICAST,
+        0,
+    )
+    body = attribute(_RTA_GATEWAY, ip_address(via).packed) + _number(_RTA_OIF, index)
+    if int(length):
+        body = attribute(_RTA_DST, ip.packed) + body
+    if metric:
+        body += _number(_RTA_PRIORITY, metric)
+    return header + body
 
 
 def _end(end: tuple[str, int, int, str | None, int]) -> bytes:

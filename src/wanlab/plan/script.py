@@ -17,11 +17,14 @@ from wanlab.plan.steps import (
     AddNamespace,
     AddRoute,
     Enslave,
+    ForgetConnections,
     LoadRuleset,
     Plan,
     RemoveAddress,
     RemoveLink,
     RemoveNamespace,
+    RemoveRoute,
+    SetDown,
     SetSysctl,
     SetUp,
     StartService,
@@ -101,11 +104,12 @@ def _command(step: Step) -> str:
             return _ip(node, "address", "add", address, *_manner(address), "dev", interface)
         case SetUp(node, interface):
             return _ip(node, "link", "set", "dev", interface, "up")
-        case AddRoute(node, destination, via, interface, metric):
-            family = ("-6",) if ":" in destination else ()
-            rank = ("metric", str(metric)) if metric else ()
-            to = "default" if destination.endswith("/0") else destination
-            return _ip(node, *family, "route", "add", to, "via", via, "dev", interface, *rank)
+        case AddRoute() | RemoveRoute():
+            return _route(step)
+        case ForgetConnections(node):
+            return _line("ip", "netns", "exec", node, "conntrack", "--flush")
+        case SetDown(node, interface):
+            return _ip(node, "link", "set", "dev", interface, "down")
         case LoadRuleset(node, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
         case StartService():
@@ -118,6 +122,14 @@ def _command(step: Step) -> str:
             return _ip(node, "link", "del", "dev", interface)
         case RemoveAddress(node, interface, address):
             return _ip(node, "address", "del", address, "dev", interface)
+
+
+def _route(step: AddRoute | RemoveRoute) -> str:
+    verb = "add" if isinstance(step, AddRoute) else "del"
+    family = ("-6",) if ":" in step.destination else ()
+    rank = ("metric", str(step.metric)) if step.metric else ()
+    to = "default" if step.destination.endswith("/0") else step.destination
+    return _ip(step.node, *family, "route", verb, to, "via", step.via, "dev", step.interface, *rank)
 
 
 def _service_directory(node: str, name: str) -> str:

@@ -20,7 +20,7 @@ class AddNamespace:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """Set a sysctl inside a node; `key` is dotted (`net.ipv4.ip_forward`)."""
+    """Set a sysctl inside a node; `key` as sysctl(8) takes it: with dots (`net.ipv4.ip_forward`) or with slashes."""
 
     node: str
     key: str
@@ -127,6 +127,21 @@ class StopService:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetConnections:
+    """Forget every connection that a node tracks, and with them their translations."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetDown:
+    """Take an interface down: the other end of its cable loses its carrier."""
+
+    node: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveNamespace:
     """Take a node away, with all its interfaces but those that a program still holds a socket to."""
 
@@ -150,6 +165,17 @@ class RemoveAddress:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class RemoveRoute:
+    """Take a route away: one that was added with the same fields."""
+
+    node: str
+    destination: str
+    via: str
+    interface: str
+    metric: int = 0
+
+
 Step = (
     AddNamespace
     | SetSysctl
@@ -162,9 +188,12 @@ Step = (
     | LoadRuleset
     | StartService
     | StopService
+    | ForgetConnections
+    | SetDown
     | RemoveNamespace
     | RemoveLink
     | RemoveAddress
+    | RemoveRoute
 )
 
 _KINDS: dict[str, type[Any]] = {
@@ -181,9 +210,12 @@ _KINDS: dict[str, type[Any]] = {
         LoadRuleset,
         StartService,
         StopService,
+        ForgetConnections,
+        SetDown,
         RemoveNamespace,
         RemoveLink,
         RemoveAddress,
+        RemoveRoute,
     )
 }
 

@@ -30,3 +30,23 @@ def timers(nat: Nat) -> Iterator[tuple[str, int]]:
             yield f"{_PREFIX}tcp_timeout_{state}", nat.tcp_transitory_s
     if nat.icmp_timeout_s != LINUX.icmp_timeout_s:
         yield f"{_PREFIX}icmp_timeout", nat.icmp_timeout_s
+
+
+# net/netfilter/nf_conntrack_proto_{udp,tcp,icmp}.c, in seconds.
+KERNEL_DEFAULTS = {
+    _PREFIX + key: seconds
+    for key, seconds in {
+        "udp_timeout": "30",
+        "udp_timeout_stream": "120",
+        "tcp_timeout_established": "432000",
+        "tcp_timeout_syn_sent": "120",
+        "tcp_timeout_syn_recv": "60",
+        "tcp_timeout_fin_wait": "120",
+        "tcp_timeout_close_wait": "60",
+        "tcp_timeout_last_ack": "30",
+        "tcp_timeout_time_wait": "120",
+        "tcp_timeout_close": "10",
+        "icmp_timeout": "30",
+    }.items()
+}
+"""Every sysctl that :func:`timers` may set, and what the kernel has for it."""

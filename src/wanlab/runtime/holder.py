@@ -21,7 +21,7 @@ from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, Wa
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
-from wanlab.plan.steps import AddNamespace, LoadRuleset, RemoveNamespace, Step, decode, undo
+from wanlab.plan.steps import AddNamespace, ForgetConnections, LoadRuleset, RemoveNamespace, Step, decode, undo
 from wanlab.runtime.children import CannotStart, Command, Nursery
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.services import Services
@@ -66,6 +66,7 @@ class Holder:
             "info": self._info,
             "socket": self._socket,
             "execute": self._execute,
+            "change": self._change,
             "spawn": self._spawn,
             "signal": self._signal,
             "detach": self._detach,
@@ -198,6 +199,7 @@ class Holder:
             {
                 "name": self._lab["name"],
                 "document": self._lab["document"],
+                "kept": self._lab["kept"],
                 "pid": self._pid_outside,
                 "started": self._started,
                 "nodes": self._nodes,
@@ -216,7 +218,7 @@ class Holder:
             self._world.namespaces.enter(None)
 
     def _execute(self, client: _Client, message: Message, descriptors: list[int]) -> None:
-        """Take further steps in the lab. What they add goes with the connection, unless it is to be kept."""
+        """Take further steps in the lab. What they add goes with the connection."""
         steps = decode(message["steps"])
         self._require(steps)
         executor = self._executor()
@@ -230,11 +232,30 @@ class Holder:
                 if isinstance(step, RemoveNamespace):
                     self._world.forget(step.node)
         made = [step.node for step in steps if isinstance(step, AddNamespace)]
-        if message.get("keep"):
-            self._nodes += made
-        else:
-            self._guests.update(made)
-            client.steps += steps
+        self._guests.update(made)
+        client.steps += steps
+        client.answer({})
+
+    def _change(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        """Make another lab of this one. Where a step is refused, what was done is undone by the steps `back`."""
+        steps = decode(message["steps"])
+        self._require(steps)
+        executor = self._executor()
+        try:
+            executor.execute(steps)
+        except BaseException:
+            untouched = {step.node for step in steps if isinstance(step, LoadRuleset)}
+            untouched -= {step.node for step in executor.done if isinstance(step, LoadRuleset)}
+            forgetful = LoadRuleset | ForgetConnections
+            back = decode(message["back"])
+            self._try([step for step in back if not (isinstance(step, forgetful) and step.node in untouched)])
+            raise
+        for step in steps:
+            if isinstance(step, RemoveNamespace):
+                self._world.forget(step.node)
+        self._lab |= {key: message[key] for key in ("document", "kept")}
+        self._nodes = message["nodes"]
+        self._world.rename(message["hosts"])
         client.answer({})
 
     def _take_back(self, client: _Client) -> None:

@@ -10,11 +10,13 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
+from wanlab.plan.change import change, reboot
 from wanlab.plan.compile import compile_network
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
@@ -22,6 +24,8 @@ from wanlab.runtime.directory import check_lab_name, runtime_directory
 from wanlab.runtime.process import Arguments, Output, Process
 from wanlab.runtime.streams import Stream
 from wanlab.runtime.threads import in_thread
+from wanlab.topology.document import from_document, rebuild
+from wanlab.topology.kept import Kept
 from wanlab.topology.network import Interface, IPAddress, Kind, Node, Route
 from wanlab.topology.topology import Topology
 
@@ -66,8 +70,6 @@ class Lab:
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
         """The lab of that name that is up already, or the only one. Closing it leaves the lab up. Raises NoSuchLab."""
-        from wanlab.topology.document import rebuild
-
         directory = runtime_directory()
         name = name or only_lab(directory)
         connection = connect(directory, name)
@@ -75,7 +77,7 @@ class Lab:
             info, _ = connection.ask({"verb": "info"})
         finally:
             connection.close()
-        lab = cls(rebuild(info["document"]), name=name)
+        lab = cls(described(info), name=name)
         lab._directory = directory
         lab._attached = True
         lab.pid = info["pid"]
@@ -97,11 +99,7 @@ class Lab:
             raise UsageError(f"lab {self.name!r} is up already")
         directory = runtime_directory()
         plan = compile_network(self.network)
-        order = {
-            "document": self.topology.to_document(),
-            "hosts": plan.hosts,
-            "steps": encode(plan.steps),
-        }
+        order = {**_description(self.topology), "hosts": plan.hosts, "steps": encode(plan.steps)}
         while True:
             # A name of our own choice is never an obstacle: another process may have chosen the same one.
             name = self._name or f"{self.network.name}.{os.getpid()}-{next(_numbers)}"
@@ -216,6 +214,81 @@ class Lab:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
         return Process(self._connect(), None, args, **options)
 
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def apply(self, lab: str | Path | Topology) -> tuple[Step, ...]:
+        """Make another lab of this one by the fewest steps, which are returned.
+
+        What stays as it is notices nothing, programs and sockets on it included; addresses that were chosen are kept. A
+        NAT that changes, or gets another external address, forgets its mappings. Raises TopologyError for what is no
+        lab, KernelError for a step that is refused; then the lab is what it was.
+        """
+        topology = self.changed_to(lab)
+        network = topology.resolve()
+        steps = change(self.network, network)
+        if steps:
+            self._tell(
+                {
+                    "verb": "change",
+                    "steps": encode(steps),
+                    "back": encode(change(network, self.network)),
+                    "hosts": compile_network(network).hosts,
+                    "nodes": list(network.nodes),
+                    **_description(topology),
+                }
+            )
+        self.topology, self.network = topology, network
+        self._nodes.clear()
+        return steps
+
+    def changed_to(self, lab: str | Path | Topology) -> Topology:
+        """That lab as :meth:`apply` would make it of this one: with the addresses that this one has already."""
+        topology = rebuild((lab if isinstance(lab, Topology) else Topology.load(lab)).to_document())
+        topology.kept = Kept.of(self.network)
+        return topology
+
+    def change(self, node: str, **keys: Any) -> tuple[Step, ...]:
+        """Change keys of a node, named and written as in a lab file; None takes a key away. See :meth:`apply`::
+
+        lab.change("home-a", nat="symmetric")
+        lab.change("home-a", address="5.5.5.9")
+        lab.change("laptop", link="cafe")
+        """
+        return self.apply(self.with_changes(node, keys))
+
+    def with_changes(self, node: str, keys: Mapping[str, Any]) -> Topology:
+        """This lab's topology with other keys for one node. Raises NoSuchNode, TopologyError."""
+        kind = self.network[node].kind.value
+        document = self.topology.to_document()
+        table = {**document[kind][node], **keys}
+        document[kind][node] = {key: value for key, value in table.items() if value is not None}
+        return from_document(document, file=f"lab {self.name}")
+
+    def reboot(self, node: str, *, down_s: float = 0.0) -> None:
+        """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.
+
+        Its programs run on, but for what belongs to the lab. Raises NoSuchNode, KernelError.
+        """
+        off, on = reboot(self.network, self.network[node].name)
+        self._steps(off)
+        try:
+            time.sleep(down_s)
+        finally:
+            self._steps(on)
+
+    def _steps(self, steps: Sequence[Step]) -> None:
+        described = _description(self.topology)
+        hosts = compile_network(self.network).hosts
+        nodes = list(self.network.nodes)
+        self._tell({"verb": "change", "steps": encode(steps), "back": [], "hosts": hosts, "nodes": nodes, **described})
+
+    def _tell(self, request: dict[str, Any]) -> None:
+        connection = self._connect()
+        try:
+            connection.ask(request)
+        finally:
+            connection.close()
+
     @contextlib.contextmanager
     def added(self, steps: Sequence[Step]) -> Iterator[None]:
         """Take further *steps*; the nodes, cables, bridges and addresses that they add go at the end of the `with`.
@@ -256,6 +329,17 @@ class Lab:
                 self._processes = [known for known in self._processes if known.poll() is None]
                 self._many_processes = 2 * len(self._processes) + 16
             self._processes.append(process)
+
+
+def _description(topology: Topology) -> dict[str, Any]:
+    return {"document": topology.to_document(), "kept": topology.kept.to_json()}
+
+
+def described(info: Mapping[str, Any]) -> Topology:
+    """The topology of a lab that is up, by what its holder says of it."""
+    topology = rebuild(info["document"])
+    topology.kept = Kept.from_json(info["kept"])
+    return topology
 
 
 class LabNode:

@@ -62,6 +62,7 @@ class World:
     def furnish(self, inside: Path, hosts: str, hostname: str) -> None:
         """Give the lab its names. *inside* is an empty directory for its files; only the lab sees what is in it."""
         mount("wanlab", inside, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700")
+        self._hosts = inside / "hosts"
         self._cover_names(inside, hosts)
         sethostname(hostname[:_LONGEST_HOSTNAME])
         self._base = _own_view()
@@ -71,6 +72,10 @@ class World:
         # From here on in a copy: handles of namespaces stay out of the base, where thousands would slow every unshare.
         unshare(CLONE_NEWNS)
         self._home = _own_view()
+
+    def rename(self, hosts: str) -> None:
+        """Give the lab other names: programs that run read them the next time that they look."""
+        self._hosts.write_text(hosts)  # the same file as before: what covers /etc/hosts is it and not its name
 
     def _cover_names(self, inside: Path, hosts: str) -> None:
         """Cover /etc/hosts and the resolver's files, where the machine has them, for all processes of the lab."""

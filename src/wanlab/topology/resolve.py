@@ -286,6 +286,7 @@ class _Resolver:
             self._adopt_prefixes(segment)
             self._refuse_lone_addresses(segment)
             self._refuse_small_mtus(segment)
+        self._keep_subnets()
         self._refuse_overlaps()
         pool = SubnetPool(subnet for segment in self.segments.values() for subnet in segment.subnets)
         for segment in self.segments.values():
@@ -299,6 +300,13 @@ class _Resolver:
             segment.subnets.sort(key=lambda subnet: subnet.version)
             for subnet in segment.subnets:
                 self._give_addresses(segment, subnet)
+
+    def _keep_subnets(self) -> None:
+        given = [subnet for segment in self.segments.values() for subnet in segment.subnets]
+        for segment in self.segments.values():
+            kept = self.topology.kept.subnets.get(segment.name, ())
+            if not segment.subnets and not any(mine.overlaps(other) for mine in kept for other in given):
+                segment.subnets += kept
 
     @staticmethod
     def _adopt_prefixes(segment: _Segment) -> None:
@@ -372,6 +380,13 @@ class _Resolver:
                 interface = self._check(member, address, subnet, segment, owner)
                 owner[interface.ip] = member
                 member.addresses.append(interface)
+        for member in list(waiting):
+            kept = self.topology.kept.addresses.get((member.node.name, member.interface), ())
+            again = next((address for address in kept if address.network == subnet and address.ip not in owner), None)
+            if again is not None:
+                waiting.remove(member)
+                owner[again.ip] = member
+                member.addresses.append(again)
         free = (ip for ip in _usable(subnet) if ip not in owner)
         waiting.sort(key=lambda member: (not member.gateway, member.node.kind is not Kind.ROUTER))
         for member in waiting:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import Source, TopologyError, did_you_mean
+from wanlab.topology.kept import NOTHING
 from wanlab.topology.names import check_interface_name, check_node_name
 from wanlab.topology.nat import Nat, nat_from, nat_named
 from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Kind
@@ -227,6 +228,8 @@ class Topology:
         self.overlapping_lans = overlapping_lans
         """Whether LANs behind different NATs may use one subnet, as homes in the world do."""
         self.nodes: dict[str, Switch | Host | Router] = {}
+        self.kept = NOTHING
+        """Where nothing was given, what was chosen for it before."""
         self._names: dict[str, str] = {}
         """The nodes' names by their lower case, since hostnames know no case."""
         self._links = 0

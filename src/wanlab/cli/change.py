@@ -1,0 +1,43 @@
+"""`wanlab change`: change a node of a lab that is up."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Annotated, Any
+
+import typer
+
+from wanlab.cli.apply import DryRun, carry_out
+from wanlab.cli.options import NodeName, UpLab
+
+Changes = Annotated[
+    list[str],
+    typer.Argument(metavar="KEY=VALUE...", help="A key of a lab file and what it shall be; KEY= takes it away."),
+]
+
+
+def change(node: NodeName, changes: Changes, lab: UpLab = None, dry_run: DryRun = False) -> None:
+    """Change a node: its NAT, its address, what it is plugged into.
+
+    Keys and values are those of a lab file: nat=symmetric, address=5.5.5.9, link=cafe,
+    nat='{preset = "home", filtering = "endpoint-independent"}'.
+    """
+    from wanlab.cli.target import attach
+
+    attached = attach(lab)
+    keys = dict(_parse(text) for text in changes)
+    carry_out(attached, attached.with_changes(node, keys), dry_run)
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    from wanlab.errors import UsageError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text!r} is no KEY=VALUE", hint="write it like nat=symmetric")
+    if not value:
+        return key, None
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value  # a word without quotation marks

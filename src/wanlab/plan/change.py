@@ -1,0 +1,266 @@
+"""From one network to another: the steps that change a lab that is up, and leave alone what stays as it is.
+
+Both networks are compiled, and the two plans compared step by step. What is in both and hangs on nothing that changes
+is not touched: programs and sockets there notice nothing. Pure, as all plans are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from wanlab.plan.compile import compile_network
+from wanlab.plan.ruleset import TABLE
+from wanlab.plan.steps import (
+    AddAddress,
+    AddBridge,
+    AddCable,
+    AddNamespace,
+    AddRoute,
+    Enslave,
+    ForgetConnections,
+    LoadRuleset,
+    RemoveAddress,
+    RemoveLink,
+    RemoveNamespace,
+    RemoveRoute,
+    SetDown,
+    SetSysctl,
+    SetUp,
+    StartService,
+    Step,
+    StopService,
+)
+from wanlab.plan.timers import KERNEL_DEFAULTS
+from wanlab.topology.network import Network
+
+_NO_RULES = f"table inet {TABLE}\ndelete table inet {TABLE}\n"  # the first line makes the second one sure to work
+
+# While a router forgets, nothing may pass it: a packet of an old connection would be learned by new rules.
+_CLOSED = (
+    f"{_NO_RULES}table inet {TABLE} {{\n"
+    "\tchain wl_closed_in {\n\t\ttype filter hook prerouting priority raw; policy drop;\n\t}\n"
+    "\tchain wl_closed_out {\n\t\ttype filter hook output priority raw; policy drop;\n\t}\n"
+    "}\n"
+)
+
+_NO_IPV6 = "net.ipv6.conf.default.disable_ipv6"
+
+_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+# What a namespace begins with, of all that a plan may set. rp_filter it has from the machine; off, it never harms.
+_UNSET = (
+    KERNEL_DEFAULTS
+    | dict.fromkeys(_FORWARDING, "0")
+    | {
+        _NO_IPV6: "0",
+        "net.ipv4.conf.all.rp_filter": "0",
+        "net.ipv4.conf.default.rp_filter": "0",
+        "net.bridge.bridge-nf-call-iptables": "0",
+        "net.bridge.bridge-nf-call-ip6tables": "0",
+    }
+)
+
+
+def change(old: Network, new: Network) -> tuple[Step, ...]:
+    """The steps that make *new* of a lab that is *old*.
+
+    A NAT whose rules change forgets its mappings, and so does one whose external address does, as in life.
+    """
+    return tuple(_Change(old, new).steps())
+
+
+def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """The steps that turn a node off, and those that turn it on again; its programs run on and are not told.
+
+    Off, its cables have no carrier. On again it remembers nothing: no connection, no mapping, no permitted peer.
+    """
+    mine = [step for step in compile_network(network).steps if not isinstance(step, AddCable) and step.node == node]
+    links = [step for step in mine if isinstance(step, SetUp) and step.interface != "lo"]
+    off: list[Step] = [StopService(node, step.name) for step in mine if isinstance(step, StartService)]
+    off += [_removal(step) for step in reversed(mine) if isinstance(step, AddRoute | AddAddress)]
+    off += [SetDown(node, step.interface) for step in reversed(links)]
+    off += [SetSysctl(node, step.key, "0") for step in mine if isinstance(step, SetSysctl) and step.key in _FORWARDING]
+    off += [LoadRuleset(node, _NO_RULES) for step in mine if isinstance(step, LoadRuleset)]
+    off.append(ForgetConnections(node))
+    kept = AddNamespace | AddBridge | Enslave
+    on = [step for step in mine if not isinstance(step, kept) and step != SetUp(node, "lo")]
+    return tuple(off), tuple(on)
+
+
+_Interface = tuple[str, str]
+
+
+class _Change:
+    def __init__(self, old: Network, new: Network) -> None:
+        self.old = compile_network(old).steps
+        self.new = compile_network(new).steps
+        self.before = set(self.old)
+        self.after = set(self.new)
+        self.gone_nodes = _nodes(self.before - self.after)
+        self.new_nodes = _nodes(self.after - self.before)
+        self.gone_links = _links(self.before - self.after)
+        self.new_links = _links(self.after - self.before)
+        self.renumbered = {
+            (step.node, step.interface, _family(step.address))
+            for step in self.before ^ self.after
+            if isinstance(step, AddAddress)
+        }
+        """Interfaces that get other addresses of a family: their routes of that family go with the addresses."""
+        self.forgetful = self._forgetful(old, new)
+
+    @staticmethod
+    def _forgetful(old: Network, new: Network) -> set[str]:
+        """The routers whose NAT is another one, or has another address."""
+        found = set()
+        for node in new:
+            known = old.nodes.get(node.name)
+            if known is not None and node.uplink is not None and known.uplink is not None:
+                addresses = [n.interface(n.uplink or "").addresses for n in (known, node)]
+                if known.nat != node.nat or (node.nat is not None and addresses[0] != addresses[1]):
+                    found.add(node.name)
+        return found
+
+    def steps(self) -> Iterator[Step]:
+        yield from self._stop_services()
+        yield from self._take_away()
+        yield from self._put_in_place()
+
+    # -- away ----------------------------------------------------------------------------------------------------
+
+    def _stop_services(self) -> Iterator[Step]:
+        for step in self.old:
+            if isinstance(step, StartService) and not self._serves_on(step):
+                yield StopService(step.node, step.name)
+
+    def _serves_on(self, step: StartService) -> bool:
+        """Whether a service notices nothing: what it put into its router's rules goes with them."""
+        return step in self.after and step.node not in self.reloaded
+
+    @property
+    def reloaded(self) -> set[str]:
+        """The nodes that get other rules, or none."""
+        rules = {step.node for step in self.before ^ self.after if isinstance(step, LoadRuleset)}
+        return rules | self.forgetful
+
+    def _take_away(self) -> Iterator[Step]:
+        gone = [step for step in reversed(self.old) if not self._stays(step)]
+        there = [step for step in gone if not self._goes_with_another(step)]
+        yield from (_removal(step) for step in there if isinstance(step, AddRoute))
+        yield from (_removal(step) for step in there if isinstance(step, AddAddress))
+        for node, interface in self._ends(there):
+            yield RemoveLink(node, interface)
+        yield from (RemoveNamespace(step.node) for step in gone if isinstance(step, AddNamespace))
+        still = {(step.node, step.key) for step in self.new if isinstance(step, SetSysctl)}
+        for step in gone:
+            if isinstance(step, SetSysctl) and step.node not in self.gone_nodes and (step.node, step.key) not in still:
+                yield SetSysctl(step.node, step.key, _UNSET[step.key])
+        yield from self._speak_ipv6()
+        ruled = {step.node for step in self.new if isinstance(step, LoadRuleset)}
+        for step in gone:
+            if isinstance(step, LoadRuleset) and step.node not in self.gone_nodes | ruled:
+                yield from _replace_rules(step.node, "")
+
+    def _speak_ipv6(self) -> Iterator[Step]:
+        """Interfaces that stay take no notice of what is the default for new ones."""
+        for step in self.before ^ self.after:
+            if isinstance(step, SetSysctl) and step.key == _NO_IPV6 and step.node not in self.gone_nodes:
+                for node, interface in sorted(_links(self.before & self.after)):
+                    if node == step.node and node not in self.new_nodes:
+                        value = "1" if step in self.after else "0"
+                        yield SetSysctl(node, f"net/ipv6/conf/{interface}/disable_ipv6", value)
+
+    def _ends(self, gone: Iterable[Step]) -> Iterator[_Interface]:
+        for step in gone:
+            match step:
+                case AddCable(a, b):
+                    # By an end whose node stays: of a node that goes too, programs may hold the namespace.
+                    end = a if a.node not in self.gone_nodes else b
+                    yield end.node, end.interface
+                case AddBridge(node, interface):
+                    yield node, interface
+
+    def _goes_with_another(self, step: Step) -> bool:
+        """Whether the kernel takes it away by itself, with the node or the interface that it belongs to."""
+        if isinstance(step, AddCable | AddNamespace):
+            return False
+        node = _node(step)
+        if node in self.gone_nodes:
+            return True
+        interface = getattr(step, "interface", None)
+        return not isinstance(step, AddBridge) and (node, interface) in self.gone_links
+
+    # -- into place ----------------------------------------------------------------------------------------------
+
+    def _stays(self, step: Step) -> bool:
+        """Whether a step was taken already and stands."""
+        if step not in self.before or step not in self.after:
+            return False
+        node = _node(step)
+        match step:
+            case AddCable() | AddBridge():
+                return True
+            case Enslave(_, interface, bridge):
+                return not self._fresh(node, interface) and not self._fresh(node, bridge)
+            case AddAddress(_, interface, address):
+                return not self._fresh(node, interface) and (node, interface, _family(address)) not in self.renumbered
+            case AddRoute(_, destination, _, interface):
+                family = _family(destination)
+                return not self._fresh(node, interface) and (node, interface, family) not in self.renumbered
+            case SetUp(_, interface):
+                return not self._fresh(node, interface)
+            case LoadRuleset():
+                return node not in self.forgetful
+            case StartService():
+                return self._serves_on(step)
+            case _:
+                return True
+
+    def _fresh(self, node: str, interface: str) -> bool:
+        return (node, interface) in self.new_links or (node, interface) in self.gone_links
+
+    def _put_in_place(self) -> Iterator[Step]:
+        ruled = {step.node for step in self.old if isinstance(step, LoadRuleset)} - self.new_nodes
+        for step in self.new:
+            if self._stays(step):
+                continue
+            if isinstance(step, LoadRuleset) and step.node in ruled:
+                yield from _replace_rules(step.node, step.text)
+            else:
+                yield step
+
+
+def _nodes(steps: Iterable[Step]) -> set[str]:
+    return {step.node for step in steps if isinstance(step, AddNamespace)}
+
+
+def _links(steps: Iterable[Step]) -> set[_Interface]:
+    """The interfaces that these steps make."""
+    found: set[_Interface] = set()
+    for step in steps:
+        match step:
+            case AddCable(a, b):
+                found |= {(a.node, a.interface), (b.node, b.interface)}
+            case AddBridge(node, interface):
+                found.add((node, interface))
+    return found
+
+
+def _node(step: Step) -> str:
+    """The node that a step is taken in; of a cable, that of its first end."""
+    return step.a.node if isinstance(step, AddCable) else step.node
+
+
+def _family(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _replace_rules(node: str, text: str) -> Iterator[Step]:
+    yield LoadRuleset(node, _CLOSED)
+    yield ForgetConnections(node)
+    yield LoadRuleset(node, _NO_RULES + text)  # one transaction: from closed to the new rules
+
+
+def _removal(step: AddRoute | AddAddress) -> Step:
+    if isinstance(step, AddAddress):
+        return RemoveAddress(step.node, step.interface, step.address)
+    return RemoveRoute(step.node, step.destination, step.via, step.interface, step.metric)
