@@ -23,7 +23,6 @@ from wanlab.plan.steps import (
     Step,
 )
 from wanlab.plan.timers import timers
-from wanlab.topology.nat import Hairpin
 from wanlab.topology.network import Kind, Network, Node
 
 
@@ -46,9 +45,10 @@ def _namespace(node: Node) -> Iterator[Step]:
         # A new namespace inherits the machine's rp_filter, and with strict filtering a multi-homed node goes deaf.
         yield SetSysctl(node.name, "net.ipv4.conf.all.rp_filter", "0")
         yield SetSysctl(node.name, "net.ipv4.conf.default.rp_filter", "0")
-    if node.nat is not None and node.nat.hairpin is not Hairpin.OFF:
-        # What it turns round leaves by the interface that it came in by. The kernel would make a redirect, drop it (it
-        # tells of the other host's inside address), and withhold its next error from the sender for a second.
+    if node.uplink is not None:
+        # What a NAT turns round leaves by the interface that it came in by. The kernel would make a redirect, drop it,
+        # as it tells of the other inside address, and withhold its next error from the sender for a second. Set for
+        # all such routers: interfaces that are there already would take no notice when the NAT is changed.
         yield SetSysctl(node.name, "net.ipv4.conf.all.send_redirects", "0")
         yield SetSysctl(node.name, "net.ipv4.conf.default.send_redirects", "0")
     if not _speaks(node, 6):

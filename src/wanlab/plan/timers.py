@@ -47,6 +47,7 @@ KERNEL_DEFAULTS = {
         "tcp_timeout_time_wait": "120",
         "tcp_timeout_close": "10",
         "icmp_timeout": "30",
+        "tcp_be_liberal": "0",
     }.items()
 }
 """Every sysctl that :func:`timers` may set, and what the kernel has for it."""
