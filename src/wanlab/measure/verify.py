@@ -371,6 +371,8 @@ def _reason(journey: Journey) -> str:
             return f"{journey.last} drops what its LAN did not ask for"
         case End.NO_NEIGHBOUR:
             return "nobody has that address there"
+        case End.PORT_CLOSED:
+            return f"{journey.last} lets out to a few ports only"
         case _:
             return f"{journey.last} does not forward"
 

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cached_property
 
 from wanlab.topology.ipv6 import Ipv6
-from wanlab.topology.nat import Ports
+from wanlab.topology.nat import Ports, Unsolicited
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
 
 INITIAL_TTL = 64
@@ -26,6 +26,7 @@ class End(Enum):
     NO_ROUTE = "no route"
     NO_NEIGHBOUR = "nobody has the address"
     UNASKED = "dropped by the firewall: nobody inside asked for it"
+    PORT_CLOSED = "dropped by the NAT: it lets out to a few ports only"
     NOT_FORWARDED = "dropped: a host does not forward"
 
 
@@ -97,7 +98,7 @@ class Atlas:
         }
 
     def journey(self, sender: str, destination: IPAddress) -> Journey:
-        """The way of the first packet of a flow from *sender* to *destination*."""
+        """The way of the first packet of a flow from *sender* to *destination*: of UDP, to no well-known port."""
         node = self.network[sender]
         path = [sender]
         translations: list[Translation] = []
@@ -109,7 +110,7 @@ class Atlas:
             meant = node.inwards(destination)
             destination = meant or destination
             if destination in self._own[node.name]:
-                guarded = came_in is not None and node.firewall and came_in.name == node.uplink
+                guarded = came_in is not None and node.firewall and came_in.name == node.uplink and not _answers(node)
                 end = End.UNASKED if guarded else End.DELIVERED
                 return Journey(tuple(path), end, source or destination, ttl, mtu, first_mtu, tuple(translations), pool)
             if came_in is not None:
@@ -120,6 +121,8 @@ class Atlas:
             out, hop = self._next(node, destination)
             if out is None:
                 return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, first_mtu, tuple(translations), pool)
+            if came_in is not None and out.name == node.uplink and destination.version == 4 and _lets_few_out(node):
+                return Journey(tuple(path), End.PORT_CLOSED, source, ttl, mtu, first_mtu, tuple(translations), pool)
             mine = next(address.ip for address in out.addresses if address.version == destination.version)
             if source is None:
                 source = mine
@@ -213,3 +216,11 @@ def _translation(node: Node, out: Interface, source: IPAddress, mine: IPAddress,
         return Translation(node.name, Ports.PRESERVE, source, mine)
     after = node.outwards(source)
     return None if after is None else Translation(node.name, Ports.PRESERVE, source, after)
+
+
+def _answers(router: Node) -> bool:
+    return router.nat is not None and router.nat.unsolicited is Unsolicited.ACCEPT
+
+
+def _lets_few_out(router: Node) -> bool:
+    return router.nat is not None and router.nat.udp_ports is not None
