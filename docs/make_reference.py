@@ -54,6 +54,10 @@ _SECTIONS = (
             _Class("runtime/lab.py", "Lab", constructor=True),
             _Class("runtime/lab.py", "LabNode"),
             _Class("runtime/process.py", "Process"),
+            _Class("runtime/process.py", "ProcessOptions", importable=False),
+            _Class("runtime/server.py", "Server"),
+            _Class("runtime/record.py", "Record", importable=False),
+            _Class("runtime/record.py", "Log", importable=False),
         ),
     ),
     _Section(
@@ -104,6 +108,7 @@ _SECTIONS = (
                 "MachineError",
                 "KernelError",
                 "LabEnded",
+                "ServerFailed",
                 "CommandNotFound",
                 "Source",
             )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MachineError,
         NoSuchLab,
         NoSuchNode,
+        ServerFailed,
         TopologyError,
         UsageError,
         WanlabError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wanlab.measure.verify import Check, Report
     from wanlab.runtime.lab import Lab, LabNode
     from wanlab.runtime.process import Process
+    from wanlab.runtime.server import Server
     from wanlab.topology.nat import Nat
     from wanlab.topology.network import Interface, Kind, Network, Node, Route
     from wanlab.topology.topology import Topology
@@ -42,6 +44,7 @@ _HOMES = {
     "Lab": "wanlab.runtime.lab",
     "LabNode": "wanlab.runtime.lab",
     "Process": "wanlab.runtime.process",
+    "Server": "wanlab.runtime.server",
     "Topology": "wanlab.topology.topology",
     "Nat": "wanlab.topology.nat",
     "Interface": "wanlab.topology.network",
@@ -56,6 +59,7 @@ _HOMES = {
     "MachineError": "wanlab.errors",
     "KernelError": "wanlab.errors",
     "LabEnded": "wanlab.errors",
+    "ServerFailed": "wanlab.errors",
     "CommandNotFound": "wanlab.errors",
 }
 
@@ -78,6 +82,8 @@ __all__ = [
     "Process",
     "Report",
     "Route",
+    "Server",
+    "ServerFailed",
     "Topology",
     "TopologyError",
     "UsageError",

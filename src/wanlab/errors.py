@@ -9,6 +9,7 @@
     ├── MachineError               this machine cannot do it (no user namespaces, no libnftables, ...)
     ├── KernelError                the kernel refused a step; carries the step and errno
     ├── LabEnded                   the lab went away while it was being used
+    ├── ServerFailed               a server in a node did not become ready, or ended by itself; carries its log
     └── CommandNotFound            a program cannot be started in a node (also an OSError, like subprocess's)
 
 A message is one line: what, where (node, file:line), and what to do about it. The exit code beside each class is what
@@ -106,6 +107,19 @@ class LabEnded(WanlabError):
     """The lab (the process that holds it) went away while it was being used."""
 
     exit_code = 6
+
+
+class ServerFailed(WanlabError):
+    """A server that was started in a node did not become ready, or ended though nobody had stopped it."""
+
+    def __init__(self, what: str, *, log: str = "", hint: str | None = None) -> None:
+        super().__init__(what, hint=hint)
+        self.log = log
+        """The last of its output."""
+
+    def __str__(self) -> str:
+        said = "".join(f"\n    {line}" for line in self.log.splitlines())
+        return f"{super().__str__()}{said and '; the last of its output:'}{said}"
 
 
 class CommandNotFound(WanlabError, OSError):

@@ -150,6 +150,7 @@ _BY_OTHERS_OUTSIDE = {
     "libnftables": "ldconfig -p | grep -q 'libnftables[.]so[.]1'",
     "ip": "ip -V",
     "nft": "nft --version",
+    "radvd": "radvd --version 2>&1 | grep -q Version",  # its exit status says nothing
     "tcpdump": "tcpdump --version",
     "subordinate ids": "unshare --user --map-root-user --map-auto true",
     "open files": "test $(ulimit -Hn | sed s/unlimited/9999/) -ge 1024",

@@ -767,7 +767,7 @@ def test_what_has_been_tampered_with_differs() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     with Lab(homes([Nat()])) as lab:
-        with pytest.raises(UsageError, match="no NAT"):
+        with pytest.raises(UsageError, match="translates and filters nothing"):
             measure_nat(lab, "server")
         with pytest.raises(NoSuchNode):
             measure_nat(lab, "nobody")

@@ -85,6 +85,10 @@ RIGHT: dict[str, Callable[[], Topology]] = {
     "star": shapes.star,
     "chain": shapes.chain,
     "core": shapes.core,
+    "dual-stack": shapes.dual_stack,
+    "prefix-translation": shapes.prefix_translation,
+    "ipv6-only": shapes.ipv6_only,
+    "firewalls": shapes.firewalls,
 }
 
 

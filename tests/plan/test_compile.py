@@ -133,7 +133,7 @@ def test_rules_are_loaded_before_forwarding_is_switched_on(network: Network, pla
         rules = [n for n, step in enumerate(own) if isinstance(step, LoadRuleset)]
         forwarding = [n for n, step in enumerate(own) if isinstance(step, SetSysctl) and step.key in FORWARDING]
         assert forwarding, router.name
-        assert bool(rules) == (router.firewall or router.nat is not None)
+        assert bool(rules) == (router.firewall or router.translates(4) or router.translates(6))
         assert all(rule < switch for rule in rules for switch in forwarding)
 
 

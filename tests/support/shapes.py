@@ -80,6 +80,55 @@ def dual_stack() -> Topology:
     return t
 
 
+def prefix_translation() -> Topology:
+    """Dual-stack, translating prefixes: a home for its LAN and one behind a further router, an office that is open."""
+    t = Topology("prefixes")
+    wan = t.switch("wan", ["5.5.5.0/24", "2001:470:1::/64"])
+    t.router("isp").connect(wan)
+    t.host("server", wan)
+    home = t.router("home", wan, lan=["192.168.1.0/24", "fd00:1::/64"], ipv6="prefix-translation")
+    t.host("laptop", home)
+    inner = t.router("inner", home, lan=["192.168.2.0/24", "fd00:2::/64"], firewall=False)
+    t.host("tv", inner)
+    office = t.router(
+        "office",
+        wan,
+        lan=["192.168.3.0/24", "fd00:3::/60"],
+        ipv6="prefix-translation",
+        ipv6_prefix="2001:470:3::/56",
+        firewall=False,
+    )
+    t.host("desk", office)
+    t.host("printer", office)
+    return t
+
+
+def ipv6_only() -> Topology:
+    """No IPv4: a home that masquerades, one with open filtering, prefixes translated twice on the way."""
+    t = Topology("ipv6-only")
+    wan = t.switch("wan", "2001:470:1::/64")
+    t.host("server", wan)
+    hidden = t.router("hidden", wan, lan="fd00:1::/64", nat="none", ipv6="masquerade")
+    t.host("laptop", hidden)
+    guarded = t.router("guarded", wan, lan="2001:470:2::/64", nat="none", firewall="endpoint-independent")
+    t.host("phone", guarded)
+    site = t.router("site", wan, lan="fd00:3::/64", nat="none", ipv6="prefix-translation")
+    flat = t.router("flat", site, lan="fd00:4::/64", nat="none", ipv6="prefix-translation", firewall=False)
+    t.host("camera", flat)
+    return t
+
+
+def firewalls() -> Topology:
+    """Firewalls without NAT, of all kinds."""
+    t = Topology("firewalls")
+    wan = t.switch("wan", ["5.5.5.0/24", "2001:470:1::/64"])
+    t.host("server", wan)
+    for n, kind in enumerate(("endpoint-independent", "address-dependent", "address-and-port-dependent"), start=2):
+        router = t.router(f"r{n}", wan, lan=[f"5.6.{n}.0/24", f"2001:470:{n}::/64"], nat="none", firewall=kind)
+        t.host(f"h{n}", router)
+    return t
+
+
 def odd() -> Topology:
     """Trunks, jumbo frames, a small MTU, a multi-homed host, names that iproute2 has a meaning for, a host alone."""
     t = Topology("odd")
@@ -105,5 +154,8 @@ SHAPES: dict[str, Callable[[], Topology]] = {
     "chain": chain,
     "core": core,
     "dual-stack": dual_stack,
+    "prefix-translation": prefix_translation,
+    "ipv6-only": ipv6_only,
+    "firewalls": firewalls,
     "odd": odd,
 }

@@ -108,7 +108,7 @@ def distances(network: Network, version: int) -> dict[tuple[str, str], int]:
             for i in mine:
                 for router in network.of(Kind.ROUTER):
                     enters = any(
-                        j.segment == i.segment and not (router.nat and j.name == router.uplink)
+                        j.segment == i.segment and not (router.translates(version) and j.name == router.uplink)
                         for j in attached[router.name]
                     )
                     if not enters or router.name == node:

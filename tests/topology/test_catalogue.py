@@ -80,8 +80,8 @@ def test_a_chain_has_as_many_routers_as_asked_for_which_only_forward(name: str, 
         ("starr:5", "no lab 'starr:5' in the catalogue and no such file; did you mean 'star'?"),
         (
             "",
-            "no lab '' in the catalogue and no such file; there is cable, carrier, chain, double-nat, homes, star, "
-            "switch, two-lans",
+            "no lab '' in the catalogue and no such file; there is cable, carrier, chain, double-nat, dual-stack, "
+            "homes, ipv6-only, star, switch, two-lans",
         ),
         ("star:0", "'0' is no size for lab 'star'; use a whole number, like star:10"),
         ("star:x", "'x' is no size for lab 'star'"),

@@ -42,7 +42,10 @@ BASE = '[switch.wan]\n[router.home]\nuplink = "wan"\n[host.alice]\nlink = "home"
         (BASE + "mtu = 1500.0", "lab.toml:6: 'mtu' of host 'alice' must be a whole number, not 1500.0"),
         (BASE + "address = 10", "lab.toml:6: 'address' of host 'alice' must be text or a list of texts, not 10"),
         (BASE + 'address = [\n"10.1.0.1",\n5]', "lab.toml:8: entry 2 of 'address' of host 'alice' must be text, not 5"),
-        ("[router.r]\nfirewall = 'yes'", "lab.toml:2: 'firewall' of router 'r' must be true or false, not 'yes'"),
+        (
+            "[router.r]\nfirewall = 'yes'",
+            "lab.toml:2: router 'r': firewall 'yes' is not known; use true, false",
+        ),
         ("host = 5", "lab.toml:1: 'host' must be a table, not 5"),
         ("[host]\nalice = 5", "lab.toml:2: host 'alice' must be a table, not 5"),
         ("link = 5", "lab.toml:1: 'link' must be a list, not 5"),

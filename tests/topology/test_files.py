@@ -171,7 +171,7 @@ def test_what_is_not_toml(text: str, message: str) -> None:
         ("a: " + "[" * 5000, "lab.yaml: nested too deeply"),
         ("host:\n  a:\n    mtu:\n", "lab.yaml:3: 'mtu' of host 'a' must be a whole number, not nothing"),
         ("host:\n  a:\n    link: [x\n      ,y]\n", "lab.yaml:3: 'link' of host 'a' must be text, not a list"),
-        ("router:\n  r:\n    firewall: yes\n", "lab.yaml:3: 'firewall' of router 'r' must be true or false, not 'yes'"),
+        ("router:\n  r:\n    firewall: yes\n", "lab.yaml:3: router 'r': firewall 'yes' is not known; use true"),
         ("- a\n- b\n", "lab.yaml: the lab must be a table, not a list"),
         ("link:\n  - ends: [a, b]\n    mtu: 9\nhost: {a: , b: }\n", "lab.yaml:3: mtu 9 is out of range"),
     ],

@@ -17,7 +17,9 @@ from wanlab.errors import TopologyError
 from wanlab.topology import catalogue
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.files import read
+from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.lines import lines_of_toml
+from wanlab.topology.nat import Filtering
 from wanlab.topology.network import Network
 from wanlab.topology.topology import Router, Switch, Topology
 
@@ -195,7 +197,7 @@ SCALARS = (
 KEYS = st.sampled_from(
     [
         *("switch", "router", "host", "link", "name", "title", "overlapping_lans", "interface", "ends", "node"),
-        *("address", "subnet", "mtu", "uplink", "lan", "nat", "firewall", "a", "b", "wan"),
+        *("address", "subnet", "mtu", "uplink", "lan", "nat", "firewall", "ipv6", "ipv6_prefix", "a", "b", "wan"),
     ]
 )
 TREES = st.recursive(
@@ -226,6 +228,8 @@ def table(required: dict[str, Any] | None = None, **optional: Any) -> st.SearchS
     return st.fixed_dictionaries(required or {}, optional=optional)
 
 
+FILTERINGS = [kind.value for kind in Filtering]
+IPV6 = [kind.value for kind in Ipv6]
 INTERFACES = st.lists(table({"link": NAMES}, name=INTERFACE_NAME, address=ADDRESSES, mtu=MTU), max_size=2)
 SHAPED = table(
     name=NAMES,
@@ -238,7 +242,9 @@ SHAPED = table(
             address=ADDRESSES,
             lan=SUBNETS,
             nat=st.sampled_from(["linux", "article", "none"]),
-            firewall=st.booleans(),
+            firewall=st.booleans() | st.sampled_from([*FILTERINGS, "x"]),
+            ipv6=st.sampled_from([*IPV6, "x"]),
+            ipv6_prefix=st.sampled_from(["2a00:5:1::/64", "fd00::/64", "fd00::/127", "10.0.0.0/24"]),
             mtu=MTU,
             interface=INTERFACES,
         ),
@@ -276,18 +282,19 @@ def topologies(draw: st.DrawFn) -> Topology:
     """Good topologies of every kind of wiring: trunks, routers behind routers, core routers, cables."""
     t = Topology("random", overlapping_lans=draw(st.booleans()))
     dual = draw(st.booleans())
+    translating = dual and draw(st.booleans())  # then every segment has IPv6, and trees only: no way around a router
     number = itertools.count(1)
 
     def subnets() -> list[str] | None:
         n = next(number)
-        if draw(st.booleans()):
+        if translating or draw(st.booleans()):
             return [f"172.{16 + n // 200}.{n % 200}.0/24", *([f"fd00:{n}::/64"] if dual else [])]
         return [f"fd00:{n}::/64"] if dual and draw(st.booleans()) else None
 
     switches = [t.switch("s0", subnets())]
     above: list[Switch | Router] = [switches[0]]
     for n in range(draw(st.integers(0, 5))):
-        if draw(st.integers(0, 3)) == 0:
+        if not translating and draw(st.integers(0, 3)) == 0:
             core = t.router(f"c{n}", lan=subnets())
             for other in draw(st.lists(st.sampled_from(above), unique=True, max_size=2)):
                 core.connect(other, subnet=subnets() if isinstance(other, Router) else None)
@@ -298,6 +305,7 @@ def topologies(draw: st.DrawFn) -> Topology:
             draw(st.sampled_from(above)),
             nat=draw(st.sampled_from(["none", "linux", "article"])),
             firewall=draw(st.booleans()),
+            ipv6=draw(st.sampled_from(IPV6)) if translating else None,
             lan=subnets(),
         )
         above.append(router)

@@ -68,6 +68,13 @@ def _node(node: Node, network: Network) -> dict[str, Any]:
         "address": next((str(a.ip) for i in _by_rank(node) for a in i.addresses), None),
         "uplink": node.uplink,
         "firewall": node.firewall,
+        "filtering": None if node.filtering is None else node.filtering.value,
+        "ipv6": {
+            "at_uplink": node.ipv6.value,
+            "prefixes": [{"inside": str(pair.inside), "outside": str(pair.outside)} for pair in node.prefixes],
+        }
+        if node.uplink is not None
+        else None,
         "nat": None
         if node.nat is None
         else {
@@ -97,6 +104,7 @@ def _interface(interface: Interface, network: Network) -> dict[str, Any]:
         "name": interface.name,
         "addresses": [str(address) for address in interface.addresses],
         "mac": interface.mac,
+        "slaac": interface.slaac,
         "mtu": interface.mtu,
         "segment": interface.segment,
         "bridge": interface.bridge,
@@ -121,12 +129,18 @@ def _far_end(interface: Interface, network: Network) -> tuple[str, str] | None:
 
 def _lines(node: Node, network: Network) -> Iterator[str]:
     from wanlab.cli.text import columns
+    from wanlab.topology.ipv6 import Ipv6
 
     about = [f"{node.kind.value} {node.name}"]
     if node.nat is not None:
         nat = node.nat
         about.append(f"NAT {nat.name} (mapping {nat.mapping.value}, filtering {nat.filtering.value})")
-    if node.firewall:
+    about += (f"IPv6 {pair.inside} is {pair.outside} outside" for pair in node.prefixes)
+    if node.ipv6 is Ipv6.MASQUERADE:
+        about.append("hides IPv6 behind its own address")
+    if node.filtering is not None:
+        about.append(f"lets nobody in unasked (filtering {node.filtering.value})")
+    elif node.firewall:
         about.append("lets nobody in unasked")
     yield ", ".join(about)
     rows = [_row(interface, network) for interface in node.interfaces]
@@ -145,6 +159,10 @@ def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
     what = [f"mtu {interface.mtu}"]
     if interface.mac is not None:
         what.insert(0, interface.mac)
+    if interface.slaac:
+        what.append("IPv6 by router advertisements")
+    if interface.advertises:
+        what.append("sends router advertisements")
     if interface.bridge:
         what.append("bridge")
     far = _far_end(interface, network)

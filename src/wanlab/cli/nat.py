@@ -21,7 +21,7 @@ def nat(
         str | None,
         typer.Argument(
             metavar="ROUTER",
-            help="A router with a NAT; left out: all of them.",
+            help="A router with a NAT or a firewall; left out: all of them.",
             show_default=False,
             autocompletion=complete.nodes,
         ),
@@ -77,4 +77,4 @@ def _print(found: Sequence[Measured]) -> None:
         for note in measured.notes:
             console.print(Text(f"note: {note}"))
     if not found:
-        console.print(Text("no router of this lab translates"))
+        console.print(Text("no router of this lab translates or filters"))

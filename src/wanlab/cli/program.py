@@ -11,13 +11,13 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from wanlab.cli.target import lab_name
 from wanlab.errors import CommandNotFound
 from wanlab.runtime.connection import connect
 from wanlab.runtime.directory import INHERITED, runtime_directory
-from wanlab.runtime.process import Process
+from wanlab.runtime.process import Process, ProcessOptions
 
 if TYPE_CHECKING:
     from wanlab.cli.terminal import Terminal
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 # What a keyboard sends goes to all that the program runs, as a terminal would have it; the rest to the program itself.
 _OF_THE_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 _OTHERS = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-
-
-class _Program(Process):
-    """A program that is run for somebody at a keyboard."""
-
-    def send_signal_to_group(self, number: int) -> None:
-        """Send a signal to it and to what it has started in its process group, as a terminal does."""
-        if self.returncode is None:
-            self._connection.tell({"verb": "signal", "signal": int(number), "group": True})
 
 
 def run_program(lab: str | None, node: str | None, command: list[str], extra: dict[str, str] | None = None) -> int:
@@ -47,8 +38,9 @@ def run_program(lab: str | None, node: str | None, command: list[str], extra: di
     if node is None:
         environment.pop("WANLAB_NODE", None)
 
-    def start(**options: Any) -> _Program:
-        return _Program(connect(runtime_directory(), name), node, command, env=environment, **options)
+    def start(**options: Unpack[ProcessOptions]) -> Process:
+        options["env"] = environment
+        return Process(connect(runtime_directory(), name), node, command, **options)
 
     try:
         status = _run_in_terminal(start) if os.isatty(0) and os.isatty(1) else _run_plainly(start)
@@ -64,7 +56,7 @@ def _is_somewhere(program: str) -> bool:
     return "/" in program or any(os.path.exists(f"{path}/{program}") for path in os.get_exec_path())  # noqa: PTH110
 
 
-def _run_plainly(start: Callable[..., _Program]) -> int:
+def _run_plainly(start: Callable[..., Process]) -> int:
     with _signals_held_back():
         process = start()
         _hand_on_signals(process)
@@ -73,7 +65,7 @@ def _run_plainly(start: Callable[..., _Program]) -> int:
     return process.wait()
 
 
-def _run_in_terminal(start: Callable[..., _Program]) -> int:
+def _run_in_terminal(start: Callable[..., Process]) -> int:
     from wanlab.cli.terminal import Terminal
 
     with Terminal() as terminal:
@@ -99,7 +91,7 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _hand_on_signals(process: _Program) -> None:
+def _hand_on_signals(process: Process) -> None:
     for number in _OF_THE_KEYBOARD:
         _handle(number, lambda number=number: process.send_signal_to_group(number))  # type: ignore[misc]
     for number in _OTHERS:
@@ -111,13 +103,13 @@ def _handle(number: signal.Signals, action: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: action())
 
 
-def _stop(process: _Program) -> None:
+def _stop(process: Process) -> None:
     """Stop the program, then ourselves, until somebody continues us: a shell's Ctrl-Z, `fg` and `bg`."""
     process.send_signal_to_group(signal.SIGSTOP)  # no SIGTSTP: in a session of its own, the kernel would drop that
     os.kill(os.getpid(), signal.SIGSTOP)
     process.send_signal_to_group(signal.SIGCONT)
 
 
-def _stop_in_terminal(process: _Program, terminal: Terminal) -> None:
+def _stop_in_terminal(process: Process, terminal: Terminal) -> None:
     with terminal.given_back():
         _stop(process)

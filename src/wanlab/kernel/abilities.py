@@ -865,6 +865,13 @@ _GROUPS: dict[str, tuple[_Probe, ...]] = {
             _install("tcpdump", "tcpdump"),
             after=None,
         ),
+        _Probe(
+            "radvd",
+            "router advertisements (slaac)",
+            _program("radvd", "--version", "Version"),
+            _install("radvd", "radvd"),
+            after=None,
+        ),
         _Probe("open files", "programs and sockets of a lab", _open_files, after=None),
         _Probe("room for namespaces", "labs of 1000 hosts", _room, after=None),
     ),

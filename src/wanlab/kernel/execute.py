@@ -7,9 +7,11 @@ node are taken in one visit to its namespace, and their netlink messages travel 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +26,7 @@ from wanlab.plan.steps import (
     AddCable,
     AddNamespace,
     AddRoute,
+    AwaitAddress,
     End,
     Enslave,
     ForgetConnections,
@@ -41,6 +44,10 @@ from wanlab.plan.steps import (
 )
 
 _LO = 1  # the index of `lo` in every namespace
+_ADVERTISED = 5.0  # seconds that an address may take to come by router advertisement
+_LOOK_AGAIN = 0.002
+_IFA_F_TENTATIVE = 0x40
+_DOTS_AND_SLASHES = str.maketrans("./", "/.")  # sysctl(8): a dot in a name is written as a slash
 _ANY = 0  # lets the kernel choose an index
 
 
@@ -201,6 +208,13 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).set_down(index)
+            case AwaitAddress(node, interface, address):
+                self._settle()
+                self._leave()
+                self._services.wait_until_ready()
+                self._enter(node)
+                _await_address(interface, address)
+                self.done.append(step)
             case StartService():
                 self._leave()
                 self._services.start(step)
@@ -317,9 +331,23 @@ class Executor:
         return index
 
 
+def _await_address(interface: str, address: str) -> None:
+    """Wait for an address that nobody but the kernel gives: by a router advertisement."""
+    wanted = ipaddress.IPv6Address(address).packed.hex()
+    deadline = time.monotonic() + _ADVERTISED
+    while True:
+        # The namespace is that of the thread, not of the process.
+        rows = (line.split() for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines())
+        if any((row[0], row[5]) == (wanted, interface) and not int(row[4], 16) & _IFA_F_TENTATIVE for row in rows):
+            return
+        if time.monotonic() > deadline:
+            raise OSError(errno.ETIMEDOUT, f"no router advertisement gave it that in {_ADVERTISED:.0f} s")
+        time.sleep(_LOOK_AGAIN)
+
+
 def _write_sysctl(key: str, value: str) -> None:
     # /proc/sys/net shows the namespace of whoever opens the file.
-    path = "/proc/sys/" + (key if "/" in key else key.replace(".", "/"))  # as sysctl(8) reads it
+    path = "/proc/sys/" + key.translate(_DOTS_AND_SLASHES)
     if key.startswith("net.bridge.") and not os.path.exists(path):
         return  # a kernel without br_netfilter does by itself what these ask for
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -361,6 +389,8 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: route to {destination} by {via}"
         case LoadRuleset(node):
             return f"node {node!r}: loading its nftables rules"
+        case AwaitAddress(node, interface, address):
+            return f"node {node!r}: waiting for {interface!r} to have {address}"
         case StartService(node, name):
             return f"node {node!r}: starting its {name}"
         case StopService(node, name):

@@ -29,6 +29,8 @@ def _library() -> ctypes.CDLL:
     library.nft_ctx_buffer_output.argtypes = [ctypes.c_void_p]
     library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
     library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+    library.nft_ctx_get_output_buffer.argtypes = [ctypes.c_void_p]
+    library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
 
@@ -82,10 +84,15 @@ def _load_blocks(head: str, blocks: Sequence[str]) -> None:
         _load_blocks(f"table {_TABLE.findall(head)[-1]} {{\n", blocks[half:])
 
 
-def _transact(text: str) -> None:
-    """Run commands in one transaction of the kernel's."""
+def listing() -> str:
+    """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`."""
+    return _transact("list ruleset")
+
+
+def _transact(text: str) -> str:
+    """Run commands in one transaction of the kernel's; what they print."""
     library = _library()
-    # A context's netlink socket belongs to the namespace that it was made in: one context for each load.
+    # A context's netlink socket belongs to the namespace that it was made in: one context for each command.
     context = library.nft_ctx_new(0)
     if not context:
         raise KernelError("libnftables cannot open a netlink socket")
@@ -95,5 +102,6 @@ def _transact(text: str) -> None:
         if library.nft_run_cmd_from_buffer(context, text.encode()) != 0:
             words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
             raise KernelError(" ".join(words.split()) or "libnftables gave no reason")
+        return (library.nft_ctx_get_output_buffer(context) or b"").decode(errors="replace")
     finally:
         library.nft_ctx_free(context)

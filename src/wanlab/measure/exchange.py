@@ -2,7 +2,8 @@
 
 One UDP socket a node sends, receives and answers; the answer leaves from the address that the probe was sent to. What
 must not arrive is sent from a second socket that nobody sends to: from the first, two nodes that send to each other at
-once would each have asked for the other's packet, and a firewall that works would let it in.
+once would each have asked for the other's packet, and a firewall that works would let it in. And it is sent to a third
+that sends to nobody: a firewall may let anybody in to a port that has sent (endpoint-independent filtering).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,14 @@ class Flow:
     """The port that the sender sent from."""
 
 
+class _Use(Enum):
+    """What a socket is for."""
+
+    KNOWN = "sends and receives what should arrive"
+    STRANGER = "sends what should not"
+    SILENT = "is sent what should not arrive"
+
+
 @dataclass(slots=True)
 class _Place:
     """A node's socket for one address family."""
@@ -101,14 +111,14 @@ class _Exchange:
         # Each socket its own port, so that two hosts behind one NAT never ask for the same one; and other ports in each
         # exchange, so that no state which an earlier one left behind lets anything in.
         self.ports = itertools.count(random.randrange(_FIRST_PORT, _LAST_PORT))
-        self.places: dict[tuple[str, int, bool], _Place] = {}
+        self.places: dict[tuple[str, int, _Use], _Place] = {}
         self.selector = selectors.DefaultSelector()
 
     def run(self) -> None:
         try:
             for flow in self.flows:
                 self._from(flow)
-                self._place(flow.receiver, flow.destination.version)
+                self._to(flow)
             self._send_all(range(len(self.flows)))
             self._collect()
         finally:
@@ -119,10 +129,13 @@ class _Exchange:
                     raw.close()
 
     def _from(self, flow: Flow) -> _Place:
-        return self._place(flow.sender, flow.destination.version, stranger=not flow.expected)
+        return self._place(flow.sender, flow.destination.version, _Use.KNOWN if flow.expected else _Use.STRANGER)
 
-    def _place(self, node: str, version: int, *, stranger: bool = False) -> _Place:
-        place = self.places.get((node, version, stranger))
+    def _to(self, flow: Flow) -> _Place:
+        return self._place(flow.receiver, flow.destination.version, _Use.KNOWN if flow.expected else _Use.SILENT)
+
+    def _place(self, node: str, version: int, use: _Use) -> _Place:
+        place = self.places.get((node, version, use))
         if place is None:
             family = socket.AF_INET if version == 4 else socket.AF_INET6
             opened = self.lab[node].socket(family, socket.SOCK_DGRAM)
@@ -135,7 +148,7 @@ class _Exchange:
                 opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
                 opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
             port = self._bind(opened, "0.0.0.0" if version == 4 else "::")
-            place = self.places[node, version, stranger] = _Place(node, opened, version, port)
+            place = self.places[node, version, use] = _Place(node, opened, version, port)
             self.selector.register(opened, selectors.EVENT_READ, place)
         return place
 
@@ -162,7 +175,7 @@ class _Exchange:
         flow = self.flows[number]
         version = flow.destination.version
         place = self._from(flow)
-        port = self._place(flow.receiver, version).port
+        port = self._to(flow).port
         payload = Probe(self.nonce, number, Role.PROBE).encode(flow.size - udp_overhead(version))
         flow.port = place.port
         try:

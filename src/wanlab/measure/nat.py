@@ -1,7 +1,7 @@
 """What the NATs of a lab do, measured from the hosts behind them, held against what their descriptions say.
 
 The STUN server that it takes, and hosts where too few are behind a router, are plugged into the lab for as long as the
-measurement lasts, with addresses that nobody has. Only IPv4 is translated.
+measurement lasts, with addresses that nobody has. What has no mappings (IPv6, and IPv4 without a NAT) is `routed`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,9 @@ from wanlab.measure.behaviour import (
     survey_neighbours,
 )
 from wanlab.measure.conversation import Pace, Strand, converse
+from wanlab.measure.finding import Finding
 from wanlab.measure.icmp import checksum
+from wanlab.measure.routed import measure_routed, routed_versions
 from wanlab.measure.stun import Answering, Endpoint
 from wanlab.plan.steps import AddAddress, AddCable, AddNamespace, AddRoute, End, Enslave, SetSysctl, SetUp, Step
 from wanlab.topology.journey import Atlas
@@ -52,17 +54,6 @@ _SERVER_PORTS = range(20_000, 60_000)
 _CLOSED = 9  # a port that no NAT gives out: what comes for it is unsolicited
 _ICMP_PATIENCE = 0.1  # seconds for an answer of the router itself
 _ECHO_REPLY, _UNREACHABLE = 0, 3  # ICMP's types
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One axis of a NAT: what it was said to do, and what it was seen to do."""
-
-    axis: str
-    declared: str
-    measured: str
-    ok: bool | None
-    """None: it could not be measured here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +90,40 @@ class Measured:
 
 
 def measure_nat(lab: Lab, router: str, *, lifetimes: bool = False) -> Measured:
-    """Measure the NAT of one router. *lifetimes*: of its mappings, too, which takes three times as long as they live.
+    """Measure what one router translates and filters. *lifetimes*: of its NAT's mappings, too, which takes three times
+    as long as they live.
 
-    Raises NoSuchNode, UsageError for what is no router with a NAT, KernelError where the lab cannot be added to.
+    Raises NoSuchNode, UsageError for what does neither, KernelError where the lab cannot be added to.
     """
     node = lab.network[router]
-    if node.nat is None:
-        raise UsageError(f"{node.kind.value} {router!r} has no NAT", hint="choose one of the routers that translate")
+    if not measurable(node):
+        raise UsageError(
+            f"{node.kind.value} {router!r} translates and filters nothing",
+            hint="choose one of the routers with a NAT or a firewall",
+        )
     (measured,) = measure_nats(lab, [router], lifetimes=lifetimes)
     return measured
 
 
 def measure_nats(lab: Lab, routers: Sequence[str] | None = None, *, lifetimes: bool = False) -> list[Measured]:
-    """Measure several routers' NATs, eight at a time; None: all that the lab has."""
+    """Measure several routers, their NATs eight at a time; None: all that translate or filter."""
     if routers is None:
-        routers = [node.name for node in lab.network.of(Kind.ROUTER) if node.nat is not None]
-    found: list[Measured] = []
-    for first in range(0, len(routers), _AT_ONCE):
-        found += _Measurement(lab, routers[first : first + _AT_ONCE], lifetimes).run()
-    return found
+        routers = [node.name for node in lab.network.of(Kind.ROUTER) if measurable(node)]
+    found: dict[str, Measured] = {}
+    translating = [name for name in routers if lab.network[name].nat is not None]
+    for first in range(0, len(translating), _AT_ONCE):
+        measured = _Measurement(lab, translating[first : first + _AT_ONCE], lifetimes).run()
+        found |= {each.router: each for each in measured}
+    routed = measure_routed(lab, [name for name in routers if routed_versions(lab.network[name])])
+    for name, (findings, notes) in routed.items():
+        known = found.get(name, Measured(name, "none", ()))
+        found[name] = replace(known, findings=(*known.findings, *findings), notes=(*known.notes, *notes))
+    return [found[name] for name in routers]
+
+
+def measurable(node: Node) -> bool:
+    """Whether it translates or filters anything."""
+    return node.nat is not None or bool(routed_versions(node))
 
 
 # -- where from ----------------------------------------------------------------------------------------------

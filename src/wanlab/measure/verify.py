@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import WanlabError
 from wanlab.measure.exchange import Flow, Injection, exchange
-from wanlab.measure.nat import measure_nats
+from wanlab.measure.nat import measurable, measure_nats
 from wanlab.topology.journey import INITIAL_TTL, Atlas, End, Journey, Translation
 from wanlab.topology.nat import Ports
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
@@ -146,7 +146,16 @@ class _Verification:
     # -- reach ---------------------------------------------------------------------------------------------------
 
     def _reach_trials(self) -> list[_Trial]:
-        return [self._trial(a, b, address) for a, b in self._pairs() for address in _addresses(b)]
+        return [self._trial(a, b, address) for a, b in self._pairs() for address in self._addresses_for(a, b)]
+
+    def _addresses_for(self, sender: Node, receiver: Node) -> Iterator[IPAddress]:
+        """Where the receiver may be sent to: its own addresses, and those that stand for them elsewhere."""
+        yield from _addresses(receiver)
+        for address, own, router in self.atlas.outside(receiver.name):
+            # By the same router to both from one socket would be the same flow twice once it is translated, and
+            # connection tracking gives the second another port.
+            if router.name not in self.atlas.journey(sender.name, own).path:
+                yield address
 
     def _pairs(self) -> Iterator[tuple[Node, Node]]:
         yield from itertools.permutations(self.core, 2)
@@ -182,17 +191,18 @@ class _Verification:
         node = self.network[flow.receiver]
         if flow.destination == node.address:
             return f"{node.name} {flow.destination}"
-        return f"{_holder(node, flow.destination).name}.{node.name} {flow.destination}"
+        holder = _holder(node, flow.destination)
+        return f"{holder.name}.{node.name} {flow.destination}" if holder else f"{node.name} by {flow.destination}"
 
     # -- NAT -----------------------------------------------------------------------------------------------------
 
     def _judge_nat(self, trials: Sequence[_Trial]) -> Iterator[Check]:
         """For each host behind a NAT: what the servers outside see, by UDP (known already) and by TCP."""
-        outside: dict[str, list[_Trial]] = {}
+        outside: dict[tuple[str, int], list[_Trial]] = {}
         for trial in trials:
             if trial.flow.expected and trial.journey.translations:
-                outside.setdefault(trial.flow.sender, []).append(trial)
-        for sender, seen in outside.items():
+                outside.setdefault((trial.flow.sender, trial.flow.destination.version), []).append(trial)
+        for (sender, _), seen in outside.items():
             server = next((t for t in seen if self.network[t.flow.receiver].kind is Kind.HOST), seen[0])
             yield self._judge_udp_source(sender, server, seen)
             yield self._judge_tcp_source(sender, server)
@@ -204,7 +214,7 @@ class _Verification:
             return Check("nat", subject, _as_seen(server.journey, server.flow.port), "nothing", False)
         address, port = server.flow.arrived
         ok = address in server.journey.sources and _port_as_chosen(server.journey.translations, ports, server.flow.port)
-        return Check("nat", subject, _as_seen(server.journey, server.flow.port), f"{address}:{port}", ok)
+        return Check("nat", subject, _as_seen(server.journey, server.flow.port), _endpoint(address, port), ok)
 
     def _judge_tcp_source(self, sender: str, server: _Trial) -> Check:
         subject = f"{server.flow.receiver} sees {sender} over TCP as"
@@ -213,7 +223,7 @@ class _Verification:
         except OSError as error:
             return Check("nat", subject, _as_seen(server.journey, None), error.strerror or str(error), False)
         ok = ip_address(address) in server.journey.sources and _port_as_chosen(server.journey.translations, {port}, own)
-        return Check("nat", subject, _as_seen(server.journey, own), f"{address}:{port}", ok)
+        return Check("nat", subject, _as_seen(server.journey, own), _endpoint(ip_address(address), port), ok)
 
     def _connect(self, sender: str, receiver: str, destination: IPAddress) -> tuple[int, tuple[str, int]]:
         """Connect by TCP: the client's own port, and the address and port that the server sees."""
@@ -231,9 +241,9 @@ class _Verification:
     # -- behaviour -----------------------------------------------------------------------------------------------
 
     def _behaviour(self) -> Iterator[Check]:
-        routers = [node.name for node in self.network.of(Kind.ROUTER) if node.nat is not None]
+        routers = [node.name for node in self.network.of(Kind.ROUTER) if measurable(node)]
         if len(routers) > _CORE:
-            self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} NATs")
+            self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} routers that translate or filter")
         for measured in measure_nats(self.lab, routers[:_CORE]):
             self.notes += (f"behaviour: {measured.router}: {note}" for note in measured.notes)
             for found in measured.findings:
@@ -347,8 +357,8 @@ def _addresses(node: Node) -> list[IPAddress]:
     return [address.ip for interface in node.interfaces for address in interface.addresses]
 
 
-def _holder(node: Node, address: IPAddress) -> Interface:
-    return next(i for i in node.interfaces if any(a.ip == address for a in i.addresses))
+def _holder(node: Node, address: IPAddress) -> Interface | None:
+    return next((i for i in node.interfaces if any(a.ip == address for a in i.addresses)), None)
 
 
 def _reason(journey: Journey) -> str:
@@ -379,16 +389,20 @@ def _any(journey: Journey) -> str:
     return " or ".join(map(str, journey.sources))
 
 
+def _endpoint(address: IPAddress, port: int | str) -> str:
+    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+
+
 def _as_seen(journey: Journey, own_port: int | None) -> str:
+    if journey.translations[-1].ports is Ports.PRESERVE:
+        return " or ".join(_endpoint(address, own_port or "its own port") for address in journey.sources)
     address = _any(journey)
-    if journey.translations[-1].nat.ports is Ports.PRESERVE:
-        return f"{address}:{own_port or 'its own port'}"
     return f"{address}, another port than {own_port or 'its own'}"
 
 
 def _port_as_chosen(translations: Sequence[Translation], ports: set[int], own: int) -> bool:
     """Whether the seen ports fit the NATs' way to choose: of random ones, not all can be the sender's own."""
-    if all(translation.nat.ports is Ports.PRESERVE for translation in translations):
+    if all(translation.ports is Ports.PRESERVE for translation in translations):
         return ports == {own}
     return ports != {own}
 

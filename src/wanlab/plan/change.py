@@ -16,6 +16,7 @@ from wanlab.plan.steps import (
     AddCable,
     AddNamespace,
     AddRoute,
+    AwaitAddress,
     Enslave,
     ForgetConnections,
     LoadRuleset,
@@ -54,6 +55,7 @@ _UNSET = (
     | dict.fromkeys(_FORWARDING, "0")
     | {
         _NO_IPV6: "0",
+        "net.ipv6.conf.default.accept_dad": "1",
         "net.ipv4.conf.all.rp_filter": "0",
         "net.ipv4.conf.default.rp_filter": "0",
         "net.ipv4.conf.all.send_redirects": "0",
@@ -62,6 +64,16 @@ _UNSET = (
         "net.bridge.bridge-nf-call-ip6tables": "0",
     }
 )
+
+
+# The same for a single interface: its settings for router advertisements.
+_UNSET_OF_INTERFACE = {
+    "accept_ra": "1",
+    "autoconf": "1",
+    "addr_gen_mode": "0",
+    "use_tempaddr": "0",
+    "ra_defrtr_metric": "1024",
+}
 
 
 def change(old: Network, new: Network) -> tuple[Step, ...]:
@@ -149,14 +161,14 @@ class _Change:
         gone = [step for step in reversed(self.old) if not self._stays(step)]
         there = [step for step in gone if not self._goes_with_another(step)]
         yield from (_removal(step) for step in there if isinstance(step, AddRoute))
-        yield from (_removal(step) for step in there if isinstance(step, AddAddress))
+        yield from (_removal(step) for step in there if isinstance(step, AddAddress | AwaitAddress))
         for node, interface in self._ends(there):
             yield RemoveLink(node, interface)
         yield from (RemoveNamespace(step.node) for step in gone if isinstance(step, AddNamespace))
         still = {(step.node, step.key) for step in self.new if isinstance(step, SetSysctl)}
         for step in gone:
-            if isinstance(step, SetSysctl) and step.node not in self.gone_nodes and (step.node, step.key) not in still:
-                yield SetSysctl(step.node, step.key, _UNSET[step.key])
+            if isinstance(step, SetSysctl) and (step.node, step.key) not in still and not self._goes_with_another(step):
+                yield SetSysctl(step.node, step.key, _unset(step.key))
         yield from self._speak_ipv6()
         ruled = {step.node for step in self.new if isinstance(step, LoadRuleset)}
         for step in gone:
@@ -170,7 +182,7 @@ class _Change:
                 for node, interface in sorted(_links(self.before & self.after)):
                     if node == step.node and node not in self.new_nodes:
                         value = "1" if step in self.after else "0"
-                        yield SetSysctl(node, f"net/ipv6/conf/{interface}/disable_ipv6", value)
+                        yield SetSysctl(node, f"net.ipv6.conf.{interface.replace('.', '/')}.disable_ipv6", value)
 
     def _ends(self, gone: Iterable[Step]) -> Iterator[_Interface]:
         for step in gone:
@@ -189,7 +201,7 @@ class _Change:
         node = _node(step)
         if node in self.gone_nodes:
             return True
-        interface = getattr(step, "interface", None)
+        interface = _interface_of(step.key) if isinstance(step, SetSysctl) else getattr(step, "interface", None)
         return not isinstance(step, AddBridge) and (node, interface) in self.gone_links
 
     # -- into place ----------------------------------------------------------------------------------------------
@@ -211,6 +223,10 @@ class _Change:
                 return not self._fresh(node, interface) and (node, interface, family) not in self.renumbered
             case SetUp(_, interface):
                 return not self._fresh(node, interface)
+            case AwaitAddress(_, interface, _):
+                return not self._fresh(node, interface)
+            case SetSysctl(_, key):
+                return not self._fresh(node, _interface_of(key) or "")
             case LoadRuleset():
                 return node not in self.forgetful
             case StartService():
@@ -263,7 +279,20 @@ def _replace_rules(node: str, text: str) -> Iterator[Step]:
     yield LoadRuleset(node, _NO_RULES + text)  # one transaction: from closed to the new rules
 
 
-def _removal(step: AddRoute | AddAddress) -> Step:
+def _interface_of(key: str) -> str | None:
+    """The interface that a sysctl is for, by its name; None for one of the whole namespace."""
+    net, _, conf, *rest = f"{key}...".split(".")[:4]
+    interface = rest[0].replace("/", ".")
+    return interface if (net, conf) == ("net", "conf") and interface not in ("all", "default") else None
+
+
+def _unset(key: str) -> str:
+    return _UNSET[key] if _interface_of(key) is None else _UNSET_OF_INTERFACE[key.rpartition(".")[2]]
+
+
+def _removal(step: AddRoute | AddAddress | AwaitAddress) -> Step:
+    if isinstance(step, AwaitAddress):
+        return RemoveAddress(step.node, step.interface, f"{step.address}/64")  # RFC 4862: what they are made of
     if isinstance(step, AddAddress):
         return RemoveAddress(step.node, step.interface, step.address)
     return RemoveRoute(step.node, step.destination, step.via, step.interface, step.metric)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wanlab.plan.advertisements import advertisements, manner, waits
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.ruleset import ruleset
 from wanlab.plan.services import services
@@ -23,7 +24,19 @@ from wanlab.plan.steps import (
     Step,
 )
 from wanlab.plan.timers import timers
+from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.nat import Filtering
 from wanlab.topology.network import Kind, Network, Node
+
+_IPV6 = {
+    Ipv6.PREFIX_TRANSLATION: "puts another IPv6 prefix in place of its LAN's",
+    Ipv6.MASQUERADE: "hides its LAN's IPv6 addresses behind its own",
+}
+_FILTERS = {
+    Filtering.ENDPOINT_INDEPENDENT: "by whether the host's port has sent at all",
+    Filtering.ADDRESS_DEPENDENT: "by whether the host's port has sent to that address",
+    Filtering.ADDRESS_AND_PORT_DEPENDENT: "by whether the host's port has sent to that address and port",
+}
 
 
 def compile_network(network: Network) -> Plan:
@@ -36,6 +49,9 @@ def compile_network(network: Network) -> Plan:
         Stage("The cables: veth pairs, each end placed in its node", tuple(_cables(network))),
         *(_stage(node, network) for node in network),
     ]
+    advertising = tuple(advertisements(network))
+    if advertising:
+        stages.append(Stage("Router advertisements, and the addresses that hosts make of them", advertising))
     return Plan(network.name, tuple(stages), hosts_file(network))
 
 
@@ -55,6 +71,10 @@ def _namespace(node: Node) -> Iterator[Step]:
         # Without IPv6 addresses to give, keep link-local chatter (DAD, MLD, router solicitations) off the cables. `lo`
         # exists already and keeps ::1.
         yield SetSysctl(node.name, "net.ipv6.conf.default.disable_ipv6", "1")
+    else:
+        # For the addresses that the kernel gives itself. A router asks for its neighbours by its link-local one, so
+        # that what it forwards would wait for that, a second or two.
+        yield SetSysctl(node.name, "net.ipv6.conf.default.accept_dad", "0")
 
 
 def _cables(network: Network) -> Iterator[Step]:
@@ -78,10 +98,14 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
             yield SetUp(node.name, port.name)
     for interface in node.interfaces:
         if interface.master is None:
+            yield from manner(node, interface, network)
             for address in interface.addresses:
-                yield AddAddress(node.name, interface.name, str(address))
+                if address.version == 4 or not interface.slaac:
+                    yield AddAddress(node.name, interface.name, str(address))
             yield SetUp(node.name, interface.name)
     for route in node.routes:
+        if waits(node, route):
+            continue
         yield AddRoute(node.name, str(route.destination), str(route.via), route.interface, route.metric)
     if node.kind is Kind.ROUTER:
         if bridges:
@@ -92,9 +116,8 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
         rules = ruleset(node, network)
         if rules is not None:
             yield LoadRuleset(node.name, rules)
-            if node.nat is not None:
-                # Only now: the kernel shows these once a rule of the namespace has asked for connection tracking.
-                yield from (SetSysctl(node.name, key, str(seconds)) for key, seconds in timers(node.nat))
+            # Only now: the kernel shows these once a rule of the namespace has asked for connection tracking.
+            yield from (SetSysctl(node.name, key, str(seconds)) for key, seconds in timers(node))
         if _speaks(node, 4):
             yield SetSysctl(node.name, "net.ipv4.ip_forward", "1")
         if _speaks(node, 6):
@@ -112,8 +135,12 @@ def _title(node: Node, network: Network) -> str:
     does = ["forwards"]
     if node.firewall:
         does.append("lets its LAN open connections and nobody else in")
+    if node.filtering:
+        does.append(f"filters what it routes {_FILTERS[node.filtering]}")
     if node.nat:
         does.append(f"hides its LAN behind its own address (NAT {node.nat.name!r})")
+    if node.ipv6 is not Ipv6.ROUTE:
+        does.append(_IPV6[node.ipv6])
     return f"{node.name}: a router {', '.join(does)}"
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from wanlab.plan.filtering import let_in, open_sets, opening
+from wanlab.plan.ipv6 import ipv6_chains
 from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, Pooling, PortMapping, Ports, Unsolicited
 from wanlab.topology.network import IPAddress, Network, Node
 
@@ -32,7 +34,7 @@ _MOST_MAPPINGS = (
 
 def ruleset(router: Node, network: Network) -> str | None:
     """The rules of *router* as nft text, or None for one that only forwards."""
-    if router.uplink is None or not (router.firewall or router.nat):
+    if router.uplink is None or not (router.firewall or router.translates(4) or router.translates(6)):
         return None
     nat = router.nat
     parts: list[str] = []
@@ -44,8 +46,9 @@ def ruleset(router: Node, network: Network) -> str | None:
         parts.append(_plain(router.uplink, nat))
     if nat is not None and nat.limit is not None:
         parts[:0] = _limit(router.uplink, nat, _subscribers(router, network))
+    parts += (_hook(name, "nat", hook, priority, rules) for name, hook, priority, rules in ipv6_chains(router))
     if router.firewall:
-        parts[:0] = [_input(router.uplink, nat), _forward(router.uplink, nat)]
+        parts[:0] = [_input(router.uplink, nat), _forward(router, router.uplink, nat), *_opening(router)]
     if nat is not None and _maps_ports(nat):
         # These are filled by the port mapping server.
         parts[:0] = [_block(f"chain {chain}", []) for chain in MAPPED_CHAINS]
@@ -106,11 +109,10 @@ def _reuses(nat: Nat) -> bool:
     return nat.mapping is not Mapping.ADDRESS_AND_PORT_DEPENDENT and not nat.overloading
 
 
-def _forward(wan: str, nat: Nat | None) -> str:
+def _forward(router: Node, wan: str, nat: Nat | None) -> str:
     lines = ["ct state established,related accept"]
-    if nat is not None:
-        # What connection tracking cannot place is not translated either: it would leave with its private address.
-        lines.append("meta nfproto ipv4 ct state invalid drop")
+    # What connection tracking cannot place is not translated either: it would leave with its private address.
+    lines += (f"meta nfproto ipv{version} ct state invalid drop" for version in (4, 6) if router.translates(version))
     for protocol in _PROTOCOLS:
         ports = getattr(nat, f"{protocol}_ports", None)
         if ports is not None:
@@ -118,10 +120,12 @@ def _forward(wan: str, nat: Nat | None) -> str:
             lines.append(f'oifname "{wan}" {others or f"meta l4proto {protocol}"} drop')
     lines.append(f'iifname != "{wan}" accept')
     if nat is not None and nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
-        lines.append("ct status dnat accept")
+        lines.append("meta nfproto ipv4 ct status dnat accept")
     if nat is not None and _maps_ports(nat):
         lines.append(f"jump {MAPPED_FORWARD}")
-    return _hook("forward", "filter", "forward", "filter", lines, policy="drop")
+    lines += let_in(router)
+    memory = "".join(_block(f"set {name}", shape) for name, shape in open_sets(router))
+    return memory + _hook("forward", "filter", "forward", "filter", lines, policy="drop")
 
 
 # -- how many mappings ---------------------------------------------------------------------------------------------
@@ -178,6 +182,13 @@ def _timer(nat: Nat, protocol: str) -> list[tuple[str, int]]:
         ("tcp flags & (fin | syn | rst) == 0", nat.tcp_established_s),
         ("tcp flags & (fin | syn | rst) != 0", nat.tcp_transitory_s),
     ]
+
+
+def _opening(router: Node) -> Iterator[str]:
+    """Behind the chain that forwards, so that only what does leave opens anything."""
+    rules = list(opening(router))
+    if rules:
+        yield _hook("opening", "filter", "forward", "filter + 1", rules)
 
 
 # -- translation by connection tracking alone ----------------------------------------------------------------------

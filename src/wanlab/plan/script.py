@@ -16,6 +16,7 @@ from wanlab.plan.steps import (
     AddCable,
     AddNamespace,
     AddRoute,
+    AwaitAddress,
     Enslave,
     ForgetConnections,
     LoadRuleset,
@@ -45,6 +46,7 @@ set -e # stop at the first command that fails
 _WHY = {
     "net.ipv4.conf.all.rp_filter": "Several interfaces: take packets in from where replies would not go out, too",
     "net.ipv6.conf.default.disable_ipv6": "No IPv6 addresses here: keep its chatter off the cables",
+    "net.ipv6.conf.default.accept_dad": "No waiting for others to say that they have an address already: nobody has",
     "net.bridge.bridge-nf-call-iptables": "What the bridge switches is none of the firewall's business",
     "net.ipv4.ip_forward": "From now on it forwards: it is a router",
     "net.ipv6.conf.all.forwarding": "The same for IPv6",
@@ -112,6 +114,9 @@ def _command(step: Step) -> str:
             return _ip(node, "link", "set", "dev", interface, "down")
         case LoadRuleset(node, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
+        case AwaitAddress(node, interface, address):
+            shown = _ip(node, "-6", "address", "show", "dev", interface, "to", address)
+            return f"until {shown} | grep -q inet6; do sleep 0.1; done"
         case StartService():
             return _start(step)
         case StopService(node, name):

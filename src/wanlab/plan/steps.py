@@ -101,6 +101,15 @@ class LoadRuleset:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitAddress:
+    """Wait until an interface has an address that the node's kernel gives itself."""
+
+    node: str
+    interface: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartService:
     """Start a program that is a part of the lab: it runs in its node until it is stopped or the lab ends.
 
@@ -186,6 +195,7 @@ Step = (
     | SetUp
     | AddRoute
     | LoadRuleset
+    | AwaitAddress
     | StartService
     | StopService
     | ForgetConnections
@@ -208,6 +218,7 @@ _KINDS: dict[str, type[Any]] = {
         SetUp,
         AddRoute,
         LoadRuleset,
+        AwaitAddress,
         StartService,
         StopService,
         ForgetConnections,

@@ -28,6 +28,8 @@ def in_words(step: Step) -> str:
             return f"{node}: {to} via {via} dev {interface}"
         case steps.LoadRuleset(node):
             return f"{node}: nftables rules"
+        case steps.AwaitAddress(node, interface, address):
+            return f"{node}: {interface} gives itself {address}"
         case steps.StartService(node, name):
             return f"{node}: runs {name}"
         case steps.StopService(node, name):

@@ -69,6 +69,7 @@ class Holder:
             "change": self._change,
             "spawn": self._spawn,
             "signal": self._signal,
+            "release": self._release,
             "detach": self._detach,
             "down": self._down,
         }
@@ -316,6 +317,11 @@ class Holder:
             deliver = os.killpg if message.get("group") else os.kill
             with contextlib.suppress(ProcessLookupError):
                 deliver(client.child, int(message["signal"]))
+
+    def _release(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        """Let the program of this connection outlive it; nobody will hear how it ends."""
+        client.child = None
+        client.answer({})
 
     def _detach(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         """The owner lets go: the lab stays up without it."""

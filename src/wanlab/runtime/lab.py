@@ -11,18 +11,21 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.change import change, reboot
 from wanlab.plan.compile import compile_network
+from wanlab.plan.counters import with_counters
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
-from wanlab.runtime.process import Arguments, Output, Process
-from wanlab.runtime.streams import Stream
+from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
+from wanlab.runtime.record import Log, Record
+from wanlab.runtime.server import Ready, Server, start, stop_all
 from wanlab.runtime.threads import in_thread
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.kept import Kept
@@ -37,6 +40,8 @@ Progress = Callable[[int, int], None]
 
 _numbers = itertools.count(1)
 
+_MOST_RECORDS = 200  # of programs that ran in a lab; a loop that starts thousands is not to fill the memory
+
 
 class Lab:
     """A lab. As a context manager it is up inside the `with` and gone after it::
@@ -46,21 +51,26 @@ class Lab:
 
     *lab* is a catalogue name, a file, or a :class:`Topology`. Whatever ends the program ends the lab too, SIGKILL
     included. *name* is what `wanlab ls` shows; chosen if left out, so that labs never clash. Its methods may be called
-    from any thread; `async with` works as well.
+    from any thread; `async with` works as well. *count_rules*: each rule of its routers that decides has a counter,
+    for those who look at them (`nft list ruleset`).
     """
 
-    def __init__(self, lab: str | Path | Topology, *, name: str | None = None) -> None:
+    def __init__(self, lab: str | Path | Topology, *, name: str | None = None, count_rules: bool = False) -> None:
         self.topology = lab if isinstance(lab, Topology) else Topology.load(lab)
         self.network = self.topology.resolve()
         if name is not None:
             check_lab_name(name)
         self._name = name
+        self._count_rules = count_rules
         self._directory: Path | None = None
         self._owner: Connection | None = None
         self._nodes: dict[str, LabNode] = {}
         self._processes: list[Process] = []
         self._processes_lock = threading.Lock()
         self._many_processes = 16
+        self._records: deque[Record] = deque(maxlen=_MOST_RECORDS)
+        self._servers: list[Server] = []
+        self._on_death: list[Callable[[Server], None]] = []
         self._process = os.getpid()
         """Whose lab it is: a forked child may use it, and does not end it."""
         self._attached = False
@@ -99,7 +109,7 @@ class Lab:
             raise UsageError(f"lab {self.name!r} is up already")
         directory = runtime_directory()
         plan = compile_network(self.network)
-        order = {**_description(self.topology), "hosts": plan.hosts, "steps": encode(plan.steps)}
+        order = {**_description(self.topology), "hosts": plan.hosts, "steps": encode(self._counted(plan.steps))}
         while True:
             # A name of our own choice is never an obstacle: another process may have chosen the same one.
             name = self._name or f"{self.network.name}.{os.getpid()}-{next(_numbers)}"
@@ -143,9 +153,19 @@ class Lab:
         self.pid = message["pid"]
 
     def down(self) -> None:
-        """Take the lab down; returns when its processes, namespaces and socket are gone."""
+        """Take the lab down; returns when its processes, namespaces and socket are gone.
+
+        The servers that it was told to `serve` are stopped first.
+        """
         if self._directory is None or (self._owner is not None and self._process != os.getpid()):
             return
+        try:
+            stop_all(self._servers)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._directory is not None
         directory, self._directory = self._directory, None
         self.pid = 0
         if self._owner is not None:
@@ -204,13 +224,27 @@ class Lab:
     def __contains__(self, name: object) -> bool:
         return name in self.network.nodes
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The programs that this object has run in the lab, the last of them where they are many."""
+        return tuple(self._records)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """What was started by `serve`, in that order, also what has ended."""
+        return tuple(self._servers)
+
+    def watch_servers(self, died: Callable[[Server], None]) -> None:
+        """Have *died* called as soon as a server started from now on ends by itself; in a thread of its own."""
+        self._on_death.append(died)
+
     def verify(self) -> Report:
         """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""
         from wanlab.measure.verify import verify
 
         return verify(self)
 
-    def shell(self, args: Arguments, **options: Any) -> Process:
+    def shell(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
         return Process(self._connect(), None, args, **options)
 
@@ -230,8 +264,8 @@ class Lab:
             self._tell(
                 {
                     "verb": "change",
-                    "steps": encode(steps),
-                    "back": encode(change(network, self.network)),
+                    "steps": encode(self._counted(steps)),
+                    "back": encode(self._counted(change(network, self.network))),
                     "hosts": compile_network(network).hosts,
                     "nodes": list(network.nodes),
                     **_description(topology),
@@ -282,6 +316,9 @@ class Lab:
         nodes = list(self.network.nodes)
         self._tell({"verb": "change", "steps": encode(steps), "back": [], "hosts": hosts, "nodes": nodes, **described})
 
+    def _counted(self, steps: Sequence[Step]) -> Sequence[Step]:
+        return with_counters(steps) if self._count_rules else steps
+
     def _tell(self, request: dict[str, Any]) -> None:
         connection = self._connect()
         try:
@@ -303,18 +340,34 @@ class Lab:
             connection.wait_for_end()  # until all of it has gone
             connection.close()
 
+    def sockets(
+        self, nodes: Sequence[str], family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
+    ) -> list[socket.socket]:
+        """A socket of each of these nodes, for less than they cost one by one. Raises as `socket`; then there is none.
+
+        A node may be in it several times.
+        """
+        made: list[socket.socket] = []
+        connection = self._connect()
+        try:
+            for node in nodes:
+                _, descriptors = connection.ask(
+                    {"verb": "socket", "node": node, "family": int(family), "type": int(type), "protocol": proto}
+                )
+                made.append(socket.socket(fileno=descriptors[0]))
+        except BaseException:
+            for each in made:
+                each.close()
+            raise
+        finally:
+            connection.close()
+        return made
+
     def socket(
         self, node: str, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
     ) -> socket.socket:
         """A socket of any node, also of one that was :meth:`added`. See :meth:`LabNode.socket`."""
-        connection = self._connect()
-        try:
-            _, descriptors = connection.ask(
-                {"verb": "socket", "node": node, "family": int(family), "type": int(type), "protocol": proto}
-            )
-        finally:
-            connection.close()
-        return socket.socket(fileno=descriptors[0])
+        return self.sockets([node], family, type, proto)[0]
 
     def _connect(self) -> Connection:
         if self._directory is None:
@@ -329,6 +382,12 @@ class Lab:
                 self._processes = [known for known in self._processes if known.poll() is None]
                 self._many_processes = 2 * len(self._processes) + 16
             self._processes.append(process)
+            self._records.append(process.record)
+
+    def _keep_server(self, server: Server) -> None:
+        self._servers.append(server)
+        for died in self._on_death:
+            server.watch(died)
 
 
 def _description(topology: Topology) -> dict[str, Any]:
@@ -398,38 +457,12 @@ class LabNode:
         """
         return self._lab.socket(self.name, family, type, proto)
 
-    def popen(
-        self,
-        args: Arguments,
-        *,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        terminal: bool = False,
-    ) -> Process:
+    def popen(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program in this node, as `subprocess.Popen` would here; it ends with this program or the lab.
 
-        *terminal*: its stdin is a terminal, which becomes its controlling one. Raises CommandNotFound (an OSError).
+        Raises CommandNotFound (an OSError).
         """
-        process = Process(
-            self._lab._connect(),
-            self.name,
-            args,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            cwd=cwd,
-            text=text,
-            encoding=encoding,
-            errors=errors,
-            terminal=terminal,
-        )
+        process = Process(self._lab._connect(), self.name, args, **options)
         self._lab._keep(process)
         return process
 
@@ -441,10 +474,7 @@ class LabNode:
         capture_output: bool = False,
         timeout: float | None = None,
         check: bool = False,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        **options: Any,
+        **options: Unpack[ProcessOptions],
     ) -> subprocess.CompletedProcess[Any]:
         """Run a program in this node to its end, as `subprocess.run` would here; *options* are those of `popen`.
 
@@ -458,9 +488,6 @@ class LabNode:
             capture_output=capture_output,
             timeout=timeout,
             check=check,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
             **options,
         )
 
@@ -473,20 +500,17 @@ class LabNode:
         capture_output: bool = False,
         timeout: float | None = None,
         check: bool = False,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        **options: Any,
+        **options: Unpack[ProcessOptions],
     ) -> subprocess.CompletedProcess[Any]:
         if input is not None:
-            if stdin is not None:
+            if options.get("stdin") is not None:
                 raise ValueError("give 'input' or 'stdin', not both")
-            stdin = subprocess.PIPE
+            options["stdin"] = subprocess.PIPE
         if capture_output:
-            if stdout is not None or stderr is not None:
+            if options.get("stdout") is not None or options.get("stderr") is not None:
                 raise ValueError("give 'capture_output' or 'stdout' and 'stderr', not both")
-            stdout = stderr = subprocess.PIPE
-        with self.popen(args, stdin=stdin, stdout=stdout, stderr=stderr, **options) as process:
+            options["stdout"] = options["stderr"] = subprocess.PIPE
+        with self.popen(args, **options) as process:
             started(process)
             try:
                 output, problems = process.communicate(input, timeout)
@@ -497,6 +521,38 @@ class LabNode:
         if check and code:
             raise subprocess.CalledProcessError(code, process.args, output, problems)
         return subprocess.CompletedProcess(process.args, code, output, problems)
+
+    def serve(
+        self,
+        args: Arguments,
+        *,
+        tcp_port: int | None = None,
+        udp_port: int | None = None,
+        log_line: str | None = None,
+        command: Arguments | None = None,
+        timeout_s: float = 10.0,
+        log: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> Server:
+        """Start a server in this node, in the foreground, and wait until it is ready.
+
+        It is when all of these hold that are given: something in the node has *tcp_port* open for connections, or
+        *udp_port* for packets; a line of its output matches the regular expression *log_line*; *command*, run in the
+        node, ends with 0. Its output, stdout and stderr, goes to a file that `Server.log` reads; *log* is a name for
+        it. It runs until `Server.stop`, or the end of the lab.
+
+        Raises ServerFailed, with its output, where it ends or is not ready within *timeout_s*; then it does not run.
+        Raises CommandNotFound.
+        """
+        ready = Ready(tcp_port, udp_port, log_line, command, timeout_s)
+        server = start(self, args, ready, Log(None if log is None else Path(log)), {"env": env, "cwd": cwd})
+        self._lab._keep_server(server)
+        return server
+
+    async def serve_async(self, args: Arguments, **options: Any) -> Server:
+        """`serve`, without holding up the event loop."""
+        return await in_thread(functools.partial(self.serve, args, **options))
 
     async def run_async(self, args: Arguments, **options: Any) -> subprocess.CompletedProcess[Any]:
         """`run`, without holding up the event loop. Being cancelled kills the program."""

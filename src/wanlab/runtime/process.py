@@ -14,10 +14,11 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypedDict, Unpack
 
 from wanlab.errors import CommandNotFound, LabEnded
 from wanlab.runtime.connection import Connection
+from wanlab.runtime.record import Record
 from wanlab.runtime.streams import Stream, Streams
 
 Arguments: TypeAlias = Sequence[str | os.PathLike[str]]
@@ -25,6 +26,22 @@ Arguments: TypeAlias = Sequence[str | os.PathLike[str]]
 
 Output: TypeAlias = Any
 """bytes, or str in text mode, or None for a stream that is not captured; as with `subprocess`, the call decides."""
+
+
+class ProcessOptions(TypedDict, total=False):
+    """How a program is started: what `subprocess.Popen` calls so, and `terminal`."""
+
+    stdin: Stream
+    stdout: Stream
+    stderr: Stream
+    env: Mapping[str, str] | None
+    """Its environment; left out or None: this program's own. `WANLAB_NODE` is added."""
+    cwd: str | os.PathLike[str] | None
+    text: bool
+    encoding: str | None
+    errors: str | None
+    terminal: bool
+    """Its stdin is a terminal, which becomes its controlling one."""
 
 
 class Process:
@@ -39,43 +56,39 @@ class Process:
         connection: Connection,
         node: str | None,
         args: Arguments,
-        *,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
-        text: bool = False,
-        encoding: str | None = None,
-        errors: str | None = None,
-        terminal: bool = False,
+        **options: Unpack[ProcessOptions],
     ) -> None:
         self.args = args
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None
         self.stderr: IO[Any] | None = None
         self.returncode: int | None = None
+        self.ended_with_lab = False
+        """Whether it was the end of its lab that ended it, as far as anybody has asked."""
         self._connection = connection
         self._lock = threading.Lock()
-        self._encoding = encoding or ("utf-8" if text or errors else None)
-        self._errors = errors
+        self._errors = options.get("errors")
+        self._encoding = options.get("encoding") or ("utf-8" if options.get("text") or self._errors else None)
         self._pending: memoryview | None = None
         """What `communicate` has yet to write; None before it is called."""
         self._chunks: dict[IO[Any], list[bytes]] = {}
         """What `communicate` has read: it may be called again after a timeout."""
+        cwd = options.get("cwd")
         try:
             argv = _argv(args)
+            self.record = Record(node, tuple(argv))
+            """What is left of it when this object has gone."""
             request = {
                 "verb": "spawn",
                 "node": node,
                 "argv": argv,
-                "environment": _environment(env, node),
+                "environment": _environment(options.get("env"), node),
                 "directory": os.fspath(cwd) if cwd is not None else str(Path.cwd()),
-                "terminal": terminal,
+                "terminal": options.get("terminal", False),
                 "umask": _umask(),
                 "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
             }
-            with Streams(stdin, stdout, stderr) as streams:
+            with Streams(options.get("stdin"), options.get("stdout"), options.get("stderr")) as streams:
                 _, handles = connection.ask(request, streams.theirs)
                 self._handle = handles[0]
                 # As long as this object, not as the program: who watches the descriptor must be able to let go of it.
@@ -90,6 +103,7 @@ class Process:
             raise
         self.pid = _pid_here(self._handle)
         """Its PID as the machine sees it (inside the lab it has another one)."""
+        self.record.pid = self.pid
 
     def _file(self, descriptor: int | None, mode: str) -> IO[Any] | None:
         if descriptor is None:
@@ -141,6 +155,8 @@ class Process:
             self.returncode = int(self._connection.hear()[0]["exit"])
         except LabEnded:
             self.returncode = -signal.SIGKILL  # the kernel ended it with the lab
+            self.ended_with_lab = True
+        self.record.returncode = self.returncode
         self._connection.close()
 
     def send_signal(self, number: int) -> None:
@@ -152,6 +168,11 @@ class Process:
         """Send a signal to its process group, as a terminal does: to it and what it started."""
         if self.returncode is None:
             self._connection.tell({"verb": "signal", "signal": int(number), "group": True})
+
+    def release(self) -> None:
+        """Let it outlive this program, until its lab ends. How it ends is not known then."""
+        if self.returncode is None:
+            self._connection.tell({"verb": "release"})
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM)."""
@@ -194,7 +215,11 @@ class Process:
             self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise self._expired(timeout) from None
+        self._keep_output()
         return self._decode(self.stdout), self._decode(self.stderr)
+
+    def _keep_output(self) -> None:
+        self.record.set_output(b"".join(chunk for chunks in self._chunks.values() for chunk in chunks))
 
     def _begin_to_communicate(self, input: Output) -> None:
         if self._pending is not None:
@@ -214,6 +239,8 @@ class Process:
                     self.stdin.close()
 
     def _expired(self, timeout: float | None) -> subprocess.TimeoutExpired:
+        self._keep_output()
+
         def so_far(stream: IO[Any] | None) -> bytes | None:
             return None if stream is None else b"".join(self._chunks[stream]) or None
 

@@ -15,23 +15,22 @@ from pathlib import PurePath
 from typing import Any
 
 from wanlab.errors import Source, TopologyError
+from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.lines import Lines, Path
 from wanlab.topology.names import check_interface_name, check_node_name
 from wanlab.topology.nat import LINUX, to_table
 from wanlab.topology.network import Kind
-from wanlab.topology.topology import (
+from wanlab.topology.parse import (
     Address,
-    Declared,
-    Host,
-    Port,
-    Router,
-    Switch,
-    Topology,
     check_mtu,
     parse_addresses,
+    parse_firewall,
+    parse_ipv6,
+    parse_ipv6_prefix,
     parse_lan,
     parse_subnets,
 )
+from wanlab.topology.topology import Declared, Host, Port, Router, Switch, Topology
 
 Document = Mapping[str, Any]
 
@@ -122,8 +121,11 @@ class _Reader:
             path = ("router", name)
             self._check(path, table, addresses=("address",))
             parse_lan(name, table.get("lan"), self._at(*path, "lan"))
-            loose = {} if "uplink" in table else {key: table.get(key) for key in ("address", "nat", "firewall", "mtu")}
-            self.topology.router(name, lan=table.get("lan"), source=self._at(*path), **loose)
+            self._check_guard(name, path, table)
+            of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu")
+            loose = {} if "uplink" in table else {key: table.get(key) for key in of_uplink}
+            slaac = table.get("slaac", False)
+            self.topology.router(name, lan=table.get("lan"), slaac=slaac, source=self._at(*path), **loose)
         for name, _ in self._nodes("host"):
             self.topology.host(name, source=self._at("host", name))
 
@@ -142,6 +144,8 @@ class _Reader:
                 table["uplink"],
                 nat=table.get("nat"),
                 firewall=table.get("firewall"),
+                ipv6=table.get("ipv6"),
+                ipv6_prefix=table.get("ipv6_prefix"),
                 source=at,
                 mtu=table.get("mtu"),
                 address=table.get("address"),
@@ -234,6 +238,12 @@ class _Reader:
         if name is not None:
             check_interface_name(name, self._at(*path, name_key))
 
+    def _check_guard(self, router: str, path: Path, table: Document) -> None:
+        """The same for what is between a router's sides."""
+        parse_firewall(router, table.get("firewall"), self._at(*path, "firewall"))
+        ipv6 = parse_ipv6(router, table.get("ipv6"), self._at(*path, "ipv6"))
+        parse_ipv6_prefix(router, table.get("ipv6_prefix"), ipv6, self._at(*path, "ipv6_prefix"))
+
     def _refuse_unless(self, kind: Kind | None, name: str, at: Source, who: str) -> None:
         """Refuse another kind of node than *kind*, or a switch where *kind* is None."""
         node = self.topology.node(name, at)
@@ -265,13 +275,17 @@ def _switch(node: Switch) -> dict[str, Any]:
 def _router(node: Router) -> dict[str, Any]:
     given = {address.network for address in node.lan_addresses}
     lan = [*node.lan_addresses, *(subnet for subnet in node.lan_subnets if subnet not in given)]
-    table = _said(lan=_one_or_more(lan))
+    table = _said(lan=_one_or_more(lan), slaac=node.slaac or None)
     if node.uplink is not None:
         table = _said(uplink=node.uplink.to, address=_one_or_more(node.uplink.addresses), mtu=node.uplink.mtu) | table
         if node.nat != LINUX:
             table["nat"] = to_table(node.nat) if node.nat else "none"
-        if not node.firewall:
-            table["firewall"] = False
+        if not node.firewall or node.filtering:
+            table["firewall"] = node.filtering.value if node.filtering else False
+        if node.ipv6 is not Ipv6.ROUTE:
+            table["ipv6"] = node.ipv6.value
+        if node.ipv6_prefix is not None:
+            table["ipv6_prefix"] = str(node.ipv6_prefix)
     return table | _said(interface=[_interface(port) for port in node.ports if not port.cable])
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.network import DEFAULT_MTU, Interface, IPAddress, Kind, Network, Node
 
 _SHOWN, _RUN = 3, 8  # of a run longer than _RUN, the first _SHOWN are drawn and the rest counted
@@ -117,14 +118,12 @@ class _Drawing:
             mtu = [f"mtu {segment.mtu}"] if segment.mtu != DEFAULT_MTU and not trunk else []
             return ", ".join([*([] if trunk else map(str, segment.subnets)), *mtu])
         nat = [f"NAT {node.nat.name}"] if node.nat else []
-        guard = (
-            ["firewall"]
-            if node.firewall and not node.nat
-            else ["no firewall"]
-            if node.nat and not node.firewall
-            else []
-        )
-        return ", ".join([*nat, *guard])
+        ipv6 = [f"IPv6 {' '.join([node.ipv6.value, *sorted({str(pair.outside) for pair in node.prefixes})])}"]
+        hides = [*nat, *(ipv6 if node.ipv6 is not Ipv6.ROUTE else [])]
+        if node.filtering:
+            return ", ".join([*hides, f"firewall {node.filtering.value}"])
+        guard = ["firewall"] if node.firewall and not hides else ["no firewall"] if hides and not node.firewall else []
+        return ", ".join([*hides, *guard])
 
     # -- what hangs below a node -----------------------------------------------------------------------------------
 

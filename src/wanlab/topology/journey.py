@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from wanlab.topology.nat import Nat
+from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.nat import Ports
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
 
 INITIAL_TTL = 64
@@ -30,10 +31,11 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A NAT on the way: `router` put its own address for `before`."""
+    """What a router on the way has put in place of a packet's source address."""
 
     router: str
-    nat: Nat
+    ports: Ports
+    """How it chose the port that the packet now comes from."""
     before: IPAddress
     after: IPAddress
 
@@ -104,6 +106,8 @@ class Atlas:
         pool: tuple[IPAddress, ...] = ()
         came_in: Interface | None = None
         while True:
+            meant = node.inwards(destination)
+            destination = meant or destination
             if destination in self._own[node.name]:
                 guarded = came_in is not None and node.firewall and came_in.name == node.uplink
                 end = End.UNASKED if guarded else End.DELIVERED
@@ -119,9 +123,11 @@ class Atlas:
             mine = next(address.ip for address in out.addresses if address.version == destination.version)
             if source is None:
                 source = mine
-            elif node.nat is not None and out.name == node.uplink and destination.version == 4:
-                translations.append(Translation(node.name, node.nat, source, mine))
-                source = mine
+            else:
+                translation = _translation(node, out, source, mine, turned=meant is not None)
+                if translation is not None:
+                    translations.append(translation)
+                    source = translation.after
             if node.nat is not None and out.name == node.uplink and destination.version == 4:
                 pool = tuple(address.ip for address in out.addresses if address.version == 4)
             if came_in is None:
@@ -159,6 +165,16 @@ class Atlas:
             node = self.network[came_in.node]
         return False
 
+    def outside(self, name: str) -> Iterator[tuple[IPAddress, IPAddress, Node]]:
+        """Of a node behind a router that translates prefixes: the address outside, what it stands for, that router."""
+        own: list[IPAddress] = list(self._own[name])
+        for address in own:
+            for router in self.network.of(Kind.ROUTER):
+                moved = router.outwards(address)
+                if moved is not None and moved not in own and self.journey(router.name, address).last == name:
+                    own.append(moved)
+                    yield moved, address, router
+
     @staticmethod
     def _refusal(node: Node, came_in: Interface) -> End | None:
         """Why *node* would not forward a flow's first packet that came in there."""
@@ -184,3 +200,16 @@ class Atlas:
         for route in node.routes:
             if destination in route.destination:
                 yield route.destination.prefixlen, route.metric, node.interface(route.interface), route.via
+
+
+def _translation(node: Node, out: Interface, source: IPAddress, mine: IPAddress, *, turned: bool) -> Translation | None:
+    """What *node* makes of the source of what it forwards out there; *turned*: sent from inside to its outside."""
+    if out.name != node.uplink:
+        after = node.outwards(source) if turned else None
+        return None if after is None else Translation(node.name, Ports.PRESERVE, source, after)
+    if source.version == 4:
+        return None if node.nat is None else Translation(node.name, node.nat.ports, source, mine)
+    if node.ipv6 is Ipv6.MASQUERADE:
+        return Translation(node.name, Ports.PRESERVE, source, mine)
+    after = node.outwards(source)
+    return None if after is None else Translation(node.name, Ports.PRESERVE, source, after)

@@ -11,7 +11,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from wanlab.errors import NoSuchNode, did_you_mean
-from wanlab.topology.nat import Nat
+from wanlab.topology.ipv6 import Ipv6, PrefixPair
+from wanlab.topology.nat import Filtering, Nat
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -44,6 +45,10 @@ class Interface:
     """True for a bridge (a switch's `br0`, the `lan` of a router with several LAN hosts); it has no cable."""
     master: str | None = None
     """The bridge of this node that it is a port of."""
+    slaac: bool = False
+    """Whether its IPv6 address and default route come by router advertisements."""
+    advertises: bool = False
+    """Whether its router sends router advertisements there."""
 
     @property
     def address(self) -> IPAddress:
@@ -100,11 +105,30 @@ class Node:
     nat: Nat | None = None
     firewall: bool = False
     """Whether the router drops what comes in by its uplink unasked."""
+    filtering: Filtering | None = None
+    """From whom the firewall lets in what is not translated, once a LAN host has sent; None: who was asked, as the
+    kernel's connection tracking has it."""
+    ipv6: Ipv6 = Ipv6.ROUTE
+    """What the router does with IPv6 at its uplink."""
+    prefixes: tuple[PrefixPair, ...] = ()
+    """With prefix translation, what stands for each subnet inside."""
 
     @property
     def address(self) -> IPAddress:
         """The address that its name means to the others: of a router the uplink's, of a host the first interface's."""
         return self.primary.address
+
+    def translates(self, version: int) -> bool:
+        """Whether addresses of that family are other ones beyond the uplink: the inside's are unknown there."""
+        return self.nat is not None if version == 4 else self.ipv6 is not Ipv6.ROUTE
+
+    def outwards(self, address: IPAddress) -> IPv6Address | None:
+        """What prefix translation makes of an address inside; None where it does not concern that address."""
+        return next((moved for pair in self.prefixes if (moved := pair.outwards(address)) is not None), None)
+
+    def inwards(self, address: IPAddress) -> IPv6Address | None:
+        """The address inside that is meant by one of the prefixes outside; None for any other address."""
+        return next((moved for pair in self.prefixes if (moved := pair.inwards(address)) is not None), None)
 
     @property
     def primary(self) -> Interface:

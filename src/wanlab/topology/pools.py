@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
 from wanlab.errors import TopologyError
@@ -15,6 +15,8 @@ from wanlab.topology.network import IPNetwork
 _PUBLIC = (5, range(5, 255))
 _PRIVATE = (10, range(1, 255))  # RFC 1918's 10/8, from 10.1.0.0/24 on as in the article
 
+_PREFIXES = IPv6Network("2a00:5::/32")  # each of its /48s: global addresses, which software counts as the internet's
+
 T = TypeVar("T")
 
 
@@ -22,13 +24,9 @@ class SubnetPool:
     """Hands out subnets that overlap neither each other nor those in use."""
 
     def __init__(self, used: Iterable[IPNetwork]) -> None:
-        self._ranges: list[tuple[int, int]] = []
+        used = list(used)
+        self._ranges = {version: _joined(subnet for subnet in used if subnet.version == version) for version in (4, 6)}
         """What is in use, in order and apart from one another."""
-        for first, last in sorted(_span(subnet) for subnet in used if subnet.version == 4):
-            if self._ranges and first <= self._ranges[-1][1]:
-                self._ranges[-1] = self._ranges[-1][0], max(last, self._ranges[-1][1])
-            else:
-                self._ranges.append((first, last))
         self._candidates: dict[tuple[bool, int], Iterator[IPv4Network]] = {}
 
     def take(self, public: bool, interfaces: int) -> IPv4Network:
@@ -38,14 +36,30 @@ class SubnetPool:
             raise TopologyError(f"{interfaces} interfaces on one segment", hint="split it by routers")
         candidates = self._candidates.setdefault((public, prefix), _candidates(public, prefix))
         for subnet in candidates:
-            if self._free(*_span(subnet)):
-                bisect.insort(self._ranges, _span(subnet))
+            if self._take(subnet):
                 return subnet
         raise TopologyError("no subnets are left to choose from", hint="give the segments subnets of your own")
 
-    def _free(self, first: int, last: int) -> bool:
-        place = bisect.bisect_right(self._ranges, (last, 1 << 32))
-        return all(end < first for _, end in self._ranges[max(0, place - 1) : place])
+    def take_prefix(self, length: int) -> IPv6Network:
+        """The next free IPv6 prefix of that length to be known by outside."""
+        if length < _PREFIXES.prefixlen + 16:
+            raise TopologyError(f"no prefix as short as /{length} is there to choose", hint="give it an ipv6_prefix")
+        for number in range(1, 1 << 16):
+            first = int(_PREFIXES.network_address) | number << (128 - _PREFIXES.prefixlen - 16)
+            prefix = IPv6Network((first, length))
+            if self._take(prefix):
+                return prefix
+        raise TopologyError("no IPv6 prefixes are left to choose from", hint="give it an ipv6_prefix")
+
+    def _take(self, subnet: IPNetwork) -> bool:
+        """Whether it was free; now it is not."""
+        first, last = _span(subnet)
+        ranges = self._ranges[subnet.version]
+        place = bisect.bisect_right(ranges, (last, 1 << 128))
+        if any(end >= first for _, end in ranges[max(0, place - 1) : place]):
+            return False
+        bisect.insort(ranges, (first, last))
+        return True
 
 
 def first_overlap(placed: Sequence[tuple[IPNetwork, T]]) -> tuple[tuple[IPNetwork, T], tuple[IPNetwork, T]] | None:
@@ -58,6 +72,16 @@ def first_overlap(placed: Sequence[tuple[IPNetwork, T]]) -> tuple[tuple[IPNetwor
                 return entry, widest
             widest = entry
     return None
+
+
+def _joined(subnets: Iterable[IPNetwork]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for first, last in sorted(map(_span, subnets)):
+        if ranges and first <= ranges[-1][1]:
+            ranges[-1] = ranges[-1][0], max(last, ranges[-1][1])
+        else:
+            ranges.append((first, last))
+    return ranges
 
 
 def _candidates(public: bool, prefix: int) -> Iterator[IPv4Network]:

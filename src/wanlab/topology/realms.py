@@ -23,7 +23,7 @@ class Place:
 def views(nodes: Iterable[Sequence[Place]]) -> Iterator[frozenset[str]]:
     """The sets of segments within which every subnet must be unique, one for each distinct view of a node."""
     places = [list(node) for node in nodes]
-    realm_of = _join(places)
+    realm_of = realms(places)
     above: dict[str, set[str]] = {}
     for node in places:
         inside = {realm_of[place.segment] for place in node if place.forwards and not place.nat}
@@ -35,14 +35,15 @@ def views(nodes: Iterable[Sequence[Place]]) -> Iterator[frozenset[str]]:
         members.setdefault(realm, set()).add(segment)
     seen: set[frozenset[str]] = set()
     for node in places:
-        realms = frozenset(realm_of[place.segment] for place in node)
-        if realms not in seen:
-            seen.add(realms)
-            yield frozenset(segment for realm in _upwards(realms, above) for segment in members[realm])
+        near = frozenset(realm_of[place.segment] for place in node)
+        if near not in seen:
+            seen.add(near)
+            yield frozenset(segment for realm in _upwards(near, above) for segment in members[realm])
 
 
-def _join(places: list[list[Place]]) -> dict[str, str]:
+def realms(nodes: Iterable[Sequence[Place]]) -> dict[str, str]:
     """For each segment the name of its realm (one of its segments)."""
+    places = list(nodes)
     parent = {place.segment: place.segment for node in places for place in node}
 
     def root(segment: str) -> str:
@@ -58,8 +59,8 @@ def _join(places: list[list[Place]]) -> dict[str, str]:
     return {segment: root(segment) for segment in parent}
 
 
-def _upwards(realms: Iterable[str], above: Mapping[str, set[str]]) -> set[str]:
-    found = set(realms)
+def _upwards(near: Iterable[str], above: Mapping[str, set[str]]) -> set[str]:
+    found = set(near)
     queue = list(found)
     while queue:
         for realm in above.get(queue.pop(), ()):

@@ -1,7 +1,8 @@
 """Routes: the default towards a segment's gateway, and what must be known besides.
 
-A NAT is where knowledge of IPv4 ends: nothing outside has a route to what lies behind one. Behind a router without NAT
-the subnets are known to everybody who can reach it, as a routing protocol would have told them.
+Where a router translates, knowledge ends: nothing outside has a route to what lies behind it, but for the prefixes that
+stand for it. Behind a router that does not, the subnets are known to everybody who can reach it, as a routing protocol
+would have told them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Attachment:
     addresses: tuple[IPInterface, ...]
     gateway: bool
     """A router's inside: others may send through it."""
-    nat: bool
-    """A router's outside with a NAT: nobody may send through it."""
+    hides: frozenset[int] = frozenset()
+    """At a router's outside: the families of which nobody may send through it, since they are translated."""
+    announces: tuple[IPNetwork, ...] = ()
+    """What others may send through it all the same: prefixes that stand for what is hidden."""
 
     def address(self, version: int) -> IPAddress | None:
         """Its first address of that family."""
@@ -51,13 +54,16 @@ class _Router:
         self.routers = routers
         self.of_node: dict[str, list[Attachment]] = {}
         self.ways_through: dict[tuple[str, int], list[Attachment]] = {(s, v): [] for s in subnets for v in (4, 6)}
-        """For each segment and family the routers on it that can be sent through: a NAT hides IPv4 only."""
+        """For each segment and family the routers on it that can be sent through."""
+        self.announcing: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
         self.gateways: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
         for attachment in attachments:
             self.of_node.setdefault(attachment.node, []).append(attachment)
             if attachment.node in routers:
-                for version in (6,) if attachment.nat else (4, 6):
+                for version in {4, 6} - attachment.hides:
                     self.ways_through[attachment.segment, version].append(attachment)
+            if attachment.announces:
+                self.announcing[attachment.segment].append(attachment)
             if attachment.gateway:
                 self.gateways[attachment.segment].append(attachment)
 
@@ -94,6 +100,7 @@ class _Router:
         for out in mine:
             if not self._speaks(out.segment, version):
                 continue
+            found |= {prefix: (out, hop) for prefix, hop in self._announced(out.segment, version, node)}
             for hop in self.ways_through[out.segment, version]:
                 if hop.node not in seen_routers:
                     seen_routers.add(hop.node)
@@ -107,11 +114,19 @@ class _Router:
                 for subnet in self.subnets[onward.segment]:
                     if subnet.version == version:
                         found[subnet] = (out, hop)
+                for prefix, _ in self._announced(onward.segment, version, node):
+                    found.setdefault(prefix, (out, hop))
                 for next_hop in self.ways_through[onward.segment, version]:
                     if next_hop.node not in seen_routers:
                         seen_routers.add(next_hop.node)
                         queue.append((next_hop.node, out, hop))
         return found
+
+    def _announced(self, segment: str, version: int, node: str) -> Iterator[tuple[IPNetwork, Attachment]]:
+        """What other nodes than *node* stand for on that segment."""
+        for attachment in self.announcing[segment]:
+            if attachment.node != node:
+                yield from ((prefix, attachment) for prefix in attachment.announces if prefix.version == version)
 
     def _speaks(self, segment: str, version: int) -> bool:
         return any(subnet.version == version for subnet in self.subnets[segment])

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from wanlab.topology import nat
-from wanlab.topology.topology import MAX_MTU, MIN_MTU
+from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.parse import MAX_MTU, MIN_MTU
 
 # Which of several shapes a value has. pydantic puts these into the path of an error; `complaints` takes them out.
-TEXT, LIST, TABLE = "<text>", "<list>", "<table>"
+TEXT, LIST, TABLE, FLAG = "<text>", "<list>", "<table>", "<flag>"
 
 # The default of a key that may be left out. pydantic checks no defaults, so `mtu:` without a value is still refused.
 ABSENT: Any = None
@@ -114,6 +115,19 @@ NatOrName = Annotated[
 ]
 
 
+def _firewall_shape(value: object) -> str | None:
+    if isinstance(value, bool):
+        return FLAG
+    return TEXT if isinstance(value, str) else None
+
+
+FirewallOrKind = Annotated[
+    Annotated[bool, Tag(FLAG)]
+    | Annotated[str, Tag(TEXT), Field(json_schema_extra={"enum": [word.value for word in nat.Filtering]})],
+    Discriminator(_firewall_shape, custom_error_type="shape", custom_error_message="true, false or a filtering"),
+]
+
+
 class Router(Table):
     """A router: forwards between its uplink, its LAN and its other interfaces."""
 
@@ -128,14 +142,28 @@ class Router(Table):
         description="Its own address in its LAN with the prefix length (10.1.0.254/24), or just the subnet "
         "(10.1.0.0/24); one for each family. Chosen where not given and something is plugged in.",
     )
+    slaac: bool = Field(
+        ABSENT,
+        description="Whether it sends router advertisements to its inside, by which hosts without an IPv6 address of "
+        "their own get one (RFC 4862). false: addresses are chosen.",
+    )
     nat: NatOrName = Field(
         ABSENT,
         description="How it translates from the LAN to the uplink: the name of a preset, or a table that starts from "
         "one and says what differs. linux (a plain masquerade) where there is an uplink.",
     )
-    firewall: bool = Field(
+    firewall: FirewallOrKind = Field(
         ABSENT,
-        description="Whether it drops what comes in by the uplink unasked. true where there is an uplink.",
+        description="Whether it drops what comes in by the uplink unasked; or whom it lets in, where no NAT decides "
+        "that, to a host's port that has sent (RFC 6092). true where there is an uplink: who was sent to.",
+    )
+    ipv6: str = _choice(
+        Ipv6, "What becomes of IPv6 at the uplink. route where not given: hosts are known by their own addresses."
+    )
+    ipv6_prefix: str = Field(
+        ABSENT,
+        description="With prefix-translation: the prefix that stands for the inside's (2a00:5:1::/48). Chosen where "
+        "not given.",
     )
     mtu: Mtu = Field(ABSENT, description="The MTU of its uplink in bytes.")
     interface: list[Interface] = Field(

@@ -6,41 +6,33 @@ Nothing is worked out here: addresses, gateways and routes that were not given a
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import Source, TopologyError, did_you_mean
+from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.kept import NOTHING
 from wanlab.topology.names import check_interface_name, check_node_name
-from wanlab.topology.nat import Nat, nat_from, nat_named
-from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, Kind
+from wanlab.topology.nat import Filtering, Nat
+from wanlab.topology.network import IPInterface, IPNetwork, Kind
+from wanlab.topology.parse import (
+    Address,
+    Texts,
+    check_mtu,
+    parse_addresses,
+    parse_firewall,
+    parse_ipv6,
+    parse_ipv6_prefix,
+    parse_lan,
+    parse_nat,
+    parse_subnets,
+)
 
 if TYPE_CHECKING:
     from wanlab.topology.network import Network
-
-Address = IPAddress | IPInterface
-"""An address as declared: with a prefix length, or without one (then its segment's subnet gives it)."""
-
-Texts = str | Iterable[str] | None
-"""One text, several, or none: most labs have one address an interface, dual-stack ones have two."""
-
-# RFC 6890 and RFC 4291; link-local IPv6 is the kernel's own to give.
-_SPECIAL: tuple[tuple[IPNetwork, str], ...] = (
-    (IPv4Network("0.0.0.0/8"), "this network"),
-    (IPv4Network("127.0.0.0/8"), "the machine itself"),
-    (IPv4Network("224.0.0.0/4"), "multicast"),
-    (IPv4Network("255.255.255.255/32"), "everybody"),
-    (IPv6Network("::/128"), "no address"),
-    (IPv6Network("::1/128"), "the machine itself"),
-    (IPv6Network("::ffff:0:0/96"), "an IPv4 address"),
-    (IPv6Network("fe80::/10"), "one link only"),
-    (IPv6Network("ff00::/8"), "multicast"),
-)
-
-MIN_MTU, MAX_MTU = 68, 65535  # RFC 791's minimum; what veth takes at the most
 
 
 @dataclass(slots=True)
@@ -164,8 +156,15 @@ class Router(Declared):
     """The router's own addresses on its LAN, where they were given."""
     lan_subnets: tuple[IPNetwork, ...] = ()
     """The LAN's subnets, where only these were given."""
+    slaac: bool = False
+    """Whether hosts inside have their IPv6 addresses by router advertisements."""
     nat: Nat | None = None
     firewall: bool = False
+    filtering: Filtering | None = None
+    """From whom the firewall lets in what is not translated, where that was said."""
+    ipv6: Ipv6 = Ipv6.ROUTE
+    ipv6_prefix: IPv6Network | None = None
+    """The prefix that stands for the inside, where it was given."""
     kind = Kind.ROUTER
 
     def plug_in(
@@ -174,7 +173,9 @@ class Router(Declared):
         *,
         address: Texts = None,
         nat: str | Mapping[str, Any] | Nat | None = None,
-        firewall: bool | None = None,
+        firewall: bool | str | Filtering | None = None,
+        ipv6: str | Ipv6 | None = None,
+        ipv6_prefix: str | None = None,
         mtu: int | None = None,
         source: Source | None = None,
     ) -> None:
@@ -194,11 +195,10 @@ class Router(Declared):
                 where=source,
                 hint="an uplink is a switch or another router",
             )
-        try:
-            self.nat = _nat(nat)
-        except TopologyError as error:
-            raise TopologyError(f"router {self.name!r}: {error.what}", where=source, hint=error.hint) from None
-        self.firewall = True if firewall is None else firewall
+        self.nat = parse_nat(self.name, nat, source)
+        self.firewall, self.filtering = parse_firewall(self.name, firewall, source)
+        self.ipv6 = parse_ipv6(self.name, ipv6, source)
+        self.ipv6_prefix = parse_ipv6_prefix(self.name, ipv6_prefix, self.ipv6, source)
         self.uplink = Port(
             other.name,
             "wan",
@@ -282,8 +282,11 @@ class Topology:
         *,
         address: Texts = None,
         lan: Texts = None,
+        slaac: bool = False,
         nat: str | Mapping[str, Any] | Nat | None = None,
-        firewall: bool | None = None,
+        firewall: bool | str | Filtering | None = None,
+        ipv6: str | Ipv6 | None = None,
+        ipv6_prefix: str | None = None,
         mtu: int | None = None,
         source: Source | None = None,
     ) -> Router:
@@ -291,23 +294,37 @@ class Topology:
 
         *uplink* is the switch, or the router, whose LAN it gets its `wan` interface on, with *address*. *lan* is the
         router's address in its own LAN (`10.1.0.254/24`) or just the LAN's subnet (`10.1.0.0/24`; the router then takes
-        its first address); left out, a LAN is made when the first host is plugged into the router. *nat* is a name of
+        its first address); left out, a LAN is made when the first host is plugged into the router. *slaac*: hosts in
+        there that were given no IPv6 address get it, and their default route, by router advertisements. *nat* is one of
         :data:`wanlab.topology.nat.NATS`, a :class:`~wanlab.topology.nat.Nat`, or a dictionary as a file's table is:
         "linux" where there is an uplink and nothing is said. *firewall*: drop what
-        comes in by the uplink unasked; True where there is an uplink and nothing is said. *mtu*: of the uplink.
+        comes in by the uplink unasked; True where there is an uplink and nothing is said. "endpoint-independent",
+        "address-dependent" or "address-and-port-dependent" say whom it lets in to a host's port that has sent, where
+        no NAT decides that (RFC 6092). *ipv6* is what becomes of IPv6 at the uplink: "route", "prefix-translation"
+        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu*: of the uplink.
         """
         source = source or _caller()
-        if uplink is None and (nat not in (None, "none") or firewall or address or mtu):
+        translates = nat not in (None, "none") or ipv6 not in (None, "route", Ipv6.ROUTE) or ipv6_prefix
+        if uplink is None and (translates or firewall or address or mtu):
             raise TopologyError(
                 f"router {name!r} has no uplink, so it has nothing to translate or to guard",
                 where=source,
-                hint="give it an uplink, or leave out nat, firewall, address and mtu",
+                hint="give it an uplink, or leave out nat, firewall, ipv6, ipv6_prefix, address and mtu",
             )
         lan_addresses, lan_subnets = parse_lan(name, lan, source)
-        router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets)
+        router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets, slaac=slaac)
         self._add(router)
         if uplink is not None:
-            router.plug_in(uplink, address=address, nat=nat, firewall=firewall, mtu=mtu, source=source)
+            router.plug_in(
+                uplink,
+                address=address,
+                nat=nat,
+                firewall=firewall,
+                ipv6=ipv6,
+                ipv6_prefix=ipv6_prefix,
+                mtu=mtu,
+                source=source,
+            )
         return router
 
     def node(self, node: Declared | str, where: Source | None = None) -> Switch | Host | Router:
@@ -349,110 +366,6 @@ class Topology:
     def _count_link(self) -> int:
         self._links += 1
         return self._links
-
-
-def _nat(nat: str | Mapping[str, Any] | Nat | None) -> Nat | None:
-    match nat:
-        case Nat():
-            return nat
-        case Mapping():
-            return nat_from(nat)
-        case _:
-            return nat_named(nat or "linux")
-
-
-def parse_addresses(texts: Texts, where: Source | None) -> tuple[Address, ...]:
-    """Addresses, each with or without a prefix length."""
-    found: list[Address] = []
-    for text in _several(texts):
-        try:
-            if "%" in text:  # a scope: `fe80::1%eth0`
-                raise ValueError
-            address: Address = ip_interface(text) if "/" in text else ip_address(text)
-        except ValueError:
-            raise TopologyError(
-                f"{text!r} is no IP address", where=where, hint="write it like 10.1.0.1 or 10.1.0.1/24"
-            ) from None
-        _check_range(ip_network(text, strict=False), where)
-        found.append(address)
-    return tuple(found)
-
-
-def parse_subnets(texts: Texts, where: Source | None) -> tuple[IPNetwork, ...]:
-    """Subnets, at most one for each family."""
-    found: list[IPNetwork] = []
-    for text in _several(texts):
-        try:
-            network = ip_network(text)
-        except ValueError:
-            raise TopologyError(_no_subnet(text), where=where, hint="write it like 10.1.0.0/24") from None
-        if any(network.version == other.version for other in found):
-            raise TopologyError(
-                f"two IPv{network.version} subnets on one segment: {text}", where=where, hint="give one for each family"
-            )
-        if network.num_addresses < 2:
-            raise TopologyError(
-                f"subnet {text} has no room for two interfaces", where=where, hint="write it like 10.1.0.0/24"
-            )
-        _check_range(network, where)
-        found.append(network)
-    return tuple(found)
-
-
-def parse_lan(name: str, lan: Texts, source: Source | None) -> tuple[tuple[IPInterface, ...], tuple[IPNetwork, ...]]:
-    """A router's own addresses in its LAN, and the LAN's subnets."""
-    addresses: list[IPInterface] = []
-    subnets: list[str] = []
-    for text in _several(lan):
-        try:
-            if "/" not in text:
-                raise ValueError
-            interface = ip_interface(text)
-        except ValueError:
-            raise TopologyError(
-                f"router {name!r}: lan {text!r} is no subnet",
-                where=source,
-                hint="write the LAN's subnet (10.1.0.0/24) or the router's address in it (10.1.0.254/24)",
-            ) from None
-        if interface.network.num_addresses > 1 and interface.ip == interface.network.network_address:
-            subnets.append(text)
-        else:
-            addresses.append(interface)
-            subnets.append(str(interface.network))
-    return tuple(addresses), parse_subnets(subnets, source)
-
-
-def check_mtu(mtu: int | None, where: Source | None) -> int | None:
-    """Refuse an MTU that no veth takes."""
-    if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
-        raise TopologyError(f"mtu {mtu} is out of range", where=where, hint=f"use {MIN_MTU} to {MAX_MTU} bytes")
-    return mtu
-
-
-def _check_range(network: IPNetwork, where: Source | None) -> None:
-    """Refuse what Linux delivers to itself, to groups or to nobody: no interface of a lab can use it."""
-    for special, meaning in _SPECIAL:
-        if network.version == special.version and network.overlaps(special):
-            raise TopologyError(
-                f"{network if network.num_addresses > 1 else network.network_address} is of no use in a lab: "
-                f"{special} means {meaning}",
-                where=where,
-                hint="take addresses from 10.0.0.0/8 or fd00::/8, or public ones",
-            )
-
-
-def _no_subnet(text: str) -> str:
-    try:
-        inside = ip_interface(text)
-    except ValueError:
-        return f"{text!r} is no subnet"
-    return f"{text!r} is an address inside {inside.network}, not a subnet"
-
-
-def _several(texts: Texts) -> tuple[str, ...]:
-    if texts is None:
-        return ()
-    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def _caller() -> Source | None:

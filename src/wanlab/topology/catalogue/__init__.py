@@ -13,7 +13,8 @@ from pathlib import Path
 from wanlab.errors import TopologyError, did_you_mean
 from wanlab.topology.catalogue.sized import chain, homes, star
 
-_FILES = ("cable", "switch", "two-lans", "double-nat", "carrier")  # in the order in which one learns from them
+# In the order in which one learns from them.
+_FILES = ("cable", "switch", "two-lans", "double-nat", "carrier", "dual-stack", "ipv6-only")
 
 
 @dataclass(frozen=True, slots=True)

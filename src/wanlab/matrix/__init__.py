@@ -1,0 +1,1 @@
+"""One program in many labs that differ in what is varied."""
