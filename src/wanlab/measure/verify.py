@@ -385,12 +385,12 @@ def _describe(flow: Flow) -> str:
     return seen if flow.answered or flow.injection else f"{seen}, no answer gets back"
 
 
-def _any(journey: Journey) -> str:
-    return " or ".join(map(str, journey.sources))
-
-
 def _endpoint(address: IPAddress, port: int | str) -> str:
     return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+
+
+def _any(journey: Journey) -> str:
+    return " or ".join(map(str, journey.sources))
 
 
 def _as_seen(journey: Journey, own_port: int | None) -> str:

@@ -44,9 +44,9 @@ def ruleset(router: Node, network: Network) -> str | None:
         parts += translation.chains()
     elif nat is not None:
         parts.append(_plain(router.uplink, nat))
+    parts += (_hook(name, "nat", hook, priority, rules) for name, hook, priority, rules in ipv6_chains(router))
     if nat is not None and nat.limit is not None:
         parts[:0] = _limit(router.uplink, nat, _subscribers(router, network))
-    parts += (_hook(name, "nat", hook, priority, rules) for name, hook, priority, rules in ipv6_chains(router))
     if router.firewall:
         parts[:0] = [_input(router.uplink, nat), _forward(router, router.uplink, nat), *_opening(router)]
     if nat is not None and _maps_ports(nat):

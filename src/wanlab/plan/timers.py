@@ -52,10 +52,11 @@ def _transitory(seconds: int) -> Iterator[tuple[str, int]]:
     yield from ((f"{_PREFIX}tcp_timeout_{state}", seconds) for state in _TRANSITORY)
 
 
-# net/netfilter/nf_conntrack_proto_{udp,tcp,icmp}.c, in seconds.
+# net/netfilter/nf_conntrack_proto_{udp,tcp,icmp}.c; timers in seconds.
 KERNEL_DEFAULTS = {
-    _PREFIX + key: seconds
-    for key, seconds in {
+    _PREFIX + key: value
+    for key, value in {
+        "tcp_be_liberal": "0",
         "udp_timeout": "30",
         "udp_timeout_stream": "120",
         "tcp_timeout_established": "432000",
@@ -67,7 +68,6 @@ KERNEL_DEFAULTS = {
         "tcp_timeout_time_wait": "120",
         "tcp_timeout_close": "10",
         "icmp_timeout": "30",
-        "tcp_be_liberal": "0",
     }.items()
 }
 """Every sysctl that :func:`timers` may set, and what the kernel has for it."""
