@@ -5,7 +5,10 @@ from __future__ import annotations
 from tests.compliance.requirement import Document, Requirement, State
 
 _ASKED = None
-_STRICTER = "Stricter: only the very endpoint that was sent to gets in, as most home routers have it."
+_NAMED = "As `firewall` names it. Unnamed, only the very endpoint that was sent to gets in, as with most home routers."
+_TIMED = "Where `firewall` names a filtering, or by a NAT's timers beside it. Else by the kernel's: "
+_UDP = f"{_TIMED}30 s, and 120 s once answered."
+_TCP = f"{_TIMED}five days, and two minutes half-open."
 _NOT_OURS = State.OUT_OF_SCOPE
 
 
@@ -52,7 +55,11 @@ RFC_6092 = Document(
         _measured("REC-8", "DNS queries from outside are not answered."),
         _measured("REC-9", "DHCPv6 from outside is not answered."),
         _measured("REC-10", "Errors about no flow are dropped."),
-        _measured("REC-11", "Filtering of other protocols is endpoint-independent, or address-dependent."),
+        _measured(
+            "REC-11",
+            "Filtering of other protocols is endpoint-independent, or address-dependent.",
+            "Address-dependent.",
+        ),
         _other(
             "REC-12",
             "State of other protocols lives two minutes at least, five by default.",
@@ -60,13 +67,8 @@ RFC_6092 = Document(
             "The kernel's ten minutes (`nf_conntrack_generic_timeout`).",
         ),
         _other("REC-13", "The firmware can be updated.", State.NO_PACKETS, "There is none."),
-        _other(
-            "REC-14 to REC-16",
-            "UDP state lives two minutes at least, and what goes out keeps it alive.",
-            State.NOT_OFFERED,
-            "A NAT's `udp_timeout_s` beside it holds for IPv6 too; else the kernel's 30 s, and 120 s once answered.",
-        ),
-        _measured("REC-17", "Filtering of UDP is endpoint-independent, or address-dependent.", _STRICTER),
+        _measured("REC-14 to REC-16", "UDP state lives two minutes at least, and what goes out keeps it alive.", _UDP),
+        _measured("REC-17", "Filtering of UDP is endpoint-independent, or address-dependent.", _NAMED),
         _measured("REC-18", "Errors about a UDP flow are forwarded."),
         _measured("REC-19", "No ICMPv6 message ends a UDP flow."),
         _other(
@@ -91,14 +93,9 @@ RFC_6092 = Document(
             _NOT_OURS,
             "Connection tracking does so by itself, and beside a NAT it checks none (`nf_conntrack_tcp_be_liberal`).",
         ),
-        _measured("REC-33", "Filtering of TCP is endpoint-independent, or address-dependent.", _STRICTER),
+        _measured("REC-33", "Filtering of TCP is endpoint-independent, or address-dependent.", _NAMED),
         _measured("REC-34", "An unsolicited SYN is answered by an error after six seconds.", "Never: silence lasts."),
-        _other(
-            "REC-35",
-            "An idle connection lives 2 h 4 min, a half-open one 4 min.",
-            State.NOT_OFFERED,
-            "With a NAT beside it, its timers hold; else the kernel's (five days, and two minutes half-open).",
-        ),
+        _measured("REC-35", "An idle connection lives 2 h 4 min, a half-open one 4 min.", _TCP),
         _measured("REC-36", "Errors about a TCP flow are forwarded.", "Measured over UDP: no rule tells them apart."),
         _measured("REC-37", "No ICMPv6 message ends a TCP flow.", "Measured over UDP: no rule tells them apart."),
         _other(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.compliance.requirement import requirement
 from tests.support import shapes
 from wanlab import Lab, LabNode, Topology, UsageError
 from wanlab.measure.nat import measure_nat
@@ -65,6 +66,7 @@ class Ends:
             yield opened
 
 
+@requirement("RFC 6092 REC-17")
 @pytest.mark.parametrize("routed", ROUTED)
 @pytest.mark.parametrize("firewall", [EIF, ADF, APDF, True])
 def test_over_udp_it_lets_in_whom_its_filtering_says(firewall: bool | str, routed: str) -> None:
@@ -107,6 +109,7 @@ def heard(opened: socket.socket) -> set[str]:
         return found
 
 
+@requirement("RFC 6092 REC-33")
 @pytest.mark.parametrize("routed", ROUTED)
 @pytest.mark.parametrize("firewall", [EIF, ADF, APDF, True])
 def test_over_tcp_it_lets_in_whom_its_filtering_says(firewall: bool | str, routed: str) -> None:
@@ -156,6 +159,7 @@ def test_verify_holds(firewall: bool | str, routed: str) -> None:
     assert report.ok, [str(check) for check in report.failed]
 
 
+@requirement("RFC 6092 REC-14 to REC-16", "RFC 6092 REC-35")
 def test_state_lives_as_long_as_rfc_6092_has_it_and_what_goes_out_refreshes_it() -> None:
     """REC-14: UDP 5 minutes; REC-16: outbound packets refresh; REC-35: TCP 2 h 4 min, 4 min while it opens."""
     with Lab(guarded(EIF, {"nat": "none"})) as lab:

@@ -64,7 +64,7 @@ def _namespace(node: Node) -> Iterator[Step]:
     if node.kind is Kind.ROUTER:
         # What a NAT turns round leaves by the interface that it came in by. The kernel would make a redirect, drop it,
         # as it tells of the other inside address, and withhold its next error from the sender for a second. Set for
-        # all such routers: interfaces that are there already would take no notice when the NAT is changed.
+        # all routers: interfaces that are there already would take no notice when one is given such a NAT.
         yield SetSysctl(node.name, "net.ipv4.conf.all.send_redirects", "0")
         yield SetSysctl(node.name, "net.ipv4.conf.default.send_redirects", "0")
     if not _speaks(node, 6):
