@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.commands import run_in_host, whole_processes
 from benchmarks.contest import Contest, Missing
 from benchmarks.footprint import Footprint, star_footprints
+from benchmarks.nat_speed import nats
 from benchmarks.path import path
 from benchmarks.report import Report, as_json, as_markdown, this_machine, write_into
 from benchmarks.startup import stars, two_lans
@@ -22,6 +23,7 @@ def main() -> None:
         "two-lans": lambda: two_lans(options.turns),
         "star": lambda: stars(options.sizes, options.turns),
         "path": lambda: path(options.turns),
+        "nats": lambda: nats(options.turns),
         "exec": lambda: run_in_host(options.turns),
         "processes": lambda: whole_processes(options.turns),
     }
@@ -39,7 +41,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "exec", "processes", FOOTPRINT),
+        choices=("two-lans", "star", "path", "nats", "exec", "processes", FOOTPRINT),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")

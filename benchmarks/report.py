@@ -124,8 +124,8 @@ def _median(samples: Samples[float], unit: Unit) -> str:
     value = statistics.median(samples.values)
     if unit is Unit.BITS_PER_SECOND:
         return f"{value / 1e9:.2f} Gbit/s"
-    if unit is Unit.PACKETS_PER_SECOND:
-        return f"{value / 1e3:.0f} k packets/s"
+    if unit in (Unit.PACKETS_PER_SECOND, Unit.FLOWS_PER_SECOND):
+        return f"{value / 1e3:.0f} k {unit.value}"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
 
 
