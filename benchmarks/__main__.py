@@ -12,6 +12,7 @@ from benchmarks.footprint import Footprint, star_footprints
 from benchmarks.nat_crowd import Held, crowd
 from benchmarks.nat_speed import nats
 from benchmarks.path import path
+from benchmarks.pytest_suite import suite
 from benchmarks.report import Report, as_json, as_markdown, this_machine, write_into
 from benchmarks.startup import stars, two_lans
 
@@ -26,6 +27,7 @@ def main() -> None:
         "star": lambda: stars(options.sizes, options.turns),
         "path": lambda: path(options.turns),
         "nats": lambda: nats(options.turns),
+        "pytest": lambda: suite(options.turns),
         "exec": lambda: run_in_host(options.turns),
         "processes": lambda: whole_processes(options.turns),
     }
@@ -44,7 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "nats", "exec", "processes", FOOTPRINT, CROWD),
+        choices=("two-lans", "star", "path", "nats", "pytest", "exec", "processes", FOOTPRINT, CROWD),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")
