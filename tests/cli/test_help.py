@@ -105,7 +105,7 @@ def test_verbs_and_labs_of_the_catalogue_are_completed(tmp_path: Path) -> None:
     assert completed("wanlab in") == ["inspect"]
     assert completed("wanlab up t") == ["two-lans"]
     assert "mine.toml" in completed("wanlab up ")
-    assert completed("wanlab catalog c") == ["cable", "chain"]
+    assert completed("wanlab catalog c") == ["cable", "carrier", "chain"]
 
 
 def test_nodes_and_labs_that_are_up_are_completed(two_lans: None) -> None:

@@ -133,3 +133,36 @@ except KernelError as error:
     print(json.dumps(error.what))
 """)
     assert "not permitted" in words
+
+
+# What one transaction does not take: the message is longer than a socket's buffer may be without privileges.
+LONG = """
+chains = "".join("\\tchain c%d {\\n\\t\\tgoto c%d\\n\\t}\\n" % (n, n - 1) for n in range(1, 6000))
+long = "table inet long {\\n\\tchain c0 {\\n\\t\\tcounter accept\\n\\t}\\n" + chains
+"""
+
+
+def test_what_is_too_long_for_one_transaction_is_loaded_whole_all_the_same() -> None:
+    code = """
+at_once = nft(long + "}").stderr
+nftables.load(long + "}\\n")
+found = listed()
+print(json.dumps([at_once, sum("chain" in entry for entry in found), sum("rule" in entry for entry in found)]))
+"""
+    at_once, chains, rules = json.loads(run_program(START + LONG + code, "", before=machine(user_namespace=True)))
+    assert "Message too long" in at_once, "the test needs a longer text"
+    assert (chains, rules) == (6000, 6000)
+
+
+def test_of_what_is_too_long_for_one_transaction_and_wrong_at_its_end_nothing_is_left() -> None:
+    code = """
+try:
+    nftables.load(long + "\\tchain last {\\n\\t\\tgoto nowhere\\n\\t}\\n}\\n")
+    words = ""
+except KernelError as error:
+    words = error.what
+print(json.dumps([words, listed()]))
+"""
+    words, left = json.loads(run_program(START + LONG + code, "", before=machine(user_namespace=True)))
+    assert "No such file or directory" in words
+    assert left == []

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.compliance.requirement import requirement
 from tests.support.labs import eventually, program
 from wanlab import KernelError, Lab, NoSuchNode, Topology, TopologyError, UsageError
 from wanlab.measure.behaviour import (
@@ -65,12 +66,21 @@ COMBINATIONS = [nat for nat in combinations() if nat.ports is not Ports.PRESERVE
 ODDITIES = [
     Nat("narrow", ports=Ports.RANDOM, parity=False, first_port=30_000, last_port=30_999),
     Nat("narrow-parity", ports=Ports.RANDOM, first_port=30_001, last_port=31_500),
-    Nat("narrow-sequential", APDM, APDF, Ports.SEQUENTIAL, parity=False, first_port=40_000, last_port=40_300),
+    Nat(
+        "narrow-sequential",
+        APDM,
+        APDF,
+        Ports.SEQUENTIAL,
+        parity=False,
+        first_port=40_000,
+        last_port=40_300,
+        hairpin=Hairpin.OFF,
+    ),
     Nat("high-preserving", first_port=50_000, last_port=59_999),
     Nat("blocks", ports=Ports.SEQUENTIAL, block=512, parity=False),
     Nat("blocks-parity", ports=Ports.RANDOM, block=700, first_port=3000),
     Nat("arbitrary", ports=Ports.RANDOM, addresses=3, pooling=Pooling.ARBITRARY),
-    Nat("paired", APDM, APDF, Ports.SEQUENTIAL, addresses=4),
+    Nat("paired", APDM, APDF, Ports.SEQUENTIAL, addresses=4, hairpin=Hairpin.OFF),
     Nat("rejecting", unsolicited=Unsolicited.REJECT),
     Nat("accepting", filtering=APDF, unsolicited=Unsolicited.ACCEPT),
     Nat("no-udp", udp_ports=()),
@@ -337,6 +347,17 @@ def measured(coturn: Any) -> dict[str, Measured]:
     return found
 
 
+@requirement(
+    "RFC 4787 REQ-1",
+    "RFC 4787 REQ-2",
+    "RFC 4787 REQ-3",
+    "RFC 4787 REQ-4",
+    "RFC 4787 REQ-8",
+    "RFC 4787 REQ-9",
+    "RFC 6888 REQ-1",
+    "RFC 6888 REQ-2",
+    "RFC 6888 REQ-7",
+)
 @pytest.mark.parametrize("nat", EVERY, ids=lambda nat: nat.name)
 def test_a_nat_is_measured_as_what_it_was_described_as(nat: Nat, measured: dict[str, Measured]) -> None:
     found = measured[nat.name]
@@ -352,8 +373,7 @@ def test_a_nat_is_measured_as_what_it_was_described_as(nat: Nat, measured: dict[
     assert found.neighbours is not None
     # Two hosts with an external address each cannot want the same port.
     assert found.neighbours.overloading in ((nat.overloading, None) if nat.addresses > 1 else (nat.overloading,))
-    hidden = nat.mapping is not EIM and nat.filtering is not EIF and nat.hairpin is Hairpin.EXTERNAL
-    assert found.neighbours.hairpin is (Hairpin.OFF if hidden else nat.hairpin)
+    assert found.neighbours.hairpin is nat.hairpin
     assert {"port range", "external address", "unsolicited"} <= {finding.axis for finding in found.findings}
 
 
@@ -367,6 +387,7 @@ WORDS = {
 }
 
 
+@requirement("RFC 4787 REQ-1", "RFC 4787 REQ-8")
 def test_coturn_agrees_about_every_preset_and_combination(
     measured: dict[str, Measured], coturn: Callable[[], dict[str, Judgement]]
 ) -> None:
@@ -441,6 +462,7 @@ SHORT = [
 ] + [replace(LINUX, udp_timeout_s=2)]
 
 
+@requirement("RFC 4787 REQ-5", "RFC 4787 REQ-6")
 def test_a_mapping_dies_on_time_and_lives_while_traffic_flows_as_declared() -> None:
     with Lab(homes(SHORT, hosts=1)) as lab:
         for nat, found in zip(SHORT, measure_nats(lab, lifetimes=True), strict=True):
@@ -545,6 +567,7 @@ def behind(*descriptions: Nat) -> pytest.MarkDecorator:
 WITH_UDP = [nat for nat in PRESETS if nat.udp_ports is None]
 
 
+@requirement("RFC 4787 REQ-3")
 @behind(*WITH_UDP)
 def test_two_hosts_on_one_source_port_both_stay_reachable(sockets: Sockets) -> None:
     peer, stranger = sockets.address("peer"), sockets.address("stranger")
@@ -575,6 +598,7 @@ def test_a_peers_early_packet_moves_the_port_only_where_the_router_answers(socke
     assert (port != PORT) == (nat.name == "answering")
 
 
+@requirement("RFC 4787 REQ-8")
 @behind(*(nat for nat in PRESETS if nat.filtering is EIF))
 def test_endpoint_independent_filtering_delivers_with_the_strangers_true_address(sockets: Sockets) -> None:
     sockets.send("a", (sockets.address("peer"), PORT), b"out")
@@ -583,6 +607,7 @@ def test_endpoint_independent_filtering_delivers_with_the_strangers_true_address
     assert sockets.arrives("a", b"in") == (sockets.address("stranger"), 7777)
 
 
+@requirement("RFC 4787 REQ-8")
 @behind(*(nat for nat in PRESETS if nat.filtering is ADF))
 def test_what_one_host_may_receive_another_may_not(sockets: Sockets) -> None:
     sockets.send("a", (sockets.address("peer"), PORT), b"from a")
@@ -595,6 +620,7 @@ def test_what_one_host_may_receive_another_may_not(sockets: Sockets) -> None:
     assert sockets.silent("b", PORT + 1)
 
 
+@requirement("RFC 4787 REQ-9a")
 @behind(*(nat for nat in PRESETS if nat.hairpin is Hairpin.EXTERNAL))
 def test_a_hairpinned_packet_shows_the_senders_external_endpoint_and_is_filtered_like_any_other(
     sockets: Sockets,
@@ -615,7 +641,7 @@ def test_a_hairpinned_packet_shows_the_senders_external_endpoint_and_is_filtered
 
 @behind(
     *(
-        Nat(mapping.value, mapping, filtering, Ports.RANDOM)
+        Nat(mapping.value, mapping, filtering, Ports.RANDOM, hairpin=Hairpin.OFF)
         for mapping, filtering in ((EIM, ADF), (ADM, APDF), (APDM, EIF))
     )
 )
@@ -646,6 +672,7 @@ CROWDED = [
 ]
 
 
+@requirement("RFC 4787 REQ-3")
 @behind(*CROWDED)
 def test_no_two_mappings_share_an_external_port_and_no_first_packet_is_lost(sockets: Sockets) -> None:
     """To different destinations: the kernel alone sees to it only where they are the same (RFC 4787 REQ-3)."""

@@ -95,13 +95,15 @@ def test_a_refused_tcp_connection_is_tried_again_and_two_that_refuse_each_other_
 
 
 def test_a_port_range_of_one_is_a_port_that_is_known() -> None:
-    one = Nat("one", APDM, APDF, Ports.RANDOM, parity=False, first_port=5000, last_port=5000)
+    one = Nat("one", APDM, APDF, Ports.RANDOM, parity=False, first_port=5000, last_port=5000, hairpin=Hairpin.OFF)
     assert predict(one, preset("port-restricted")).connects
 
 
 @pytest.mark.parametrize("ports", [2, 10, 1000])
 def test_a_lucky_guess_is_as_probable_as_there_are_ports(ports: int) -> None:
-    nat = Nat("few", APDM, APDF, Ports.RANDOM, parity=False, first_port=5000, last_port=4999 + ports)
+    nat = Nat(
+        "few", APDM, APDF, Ports.RANDOM, parity=False, first_port=5000, last_port=4999 + ports, hairpin=Hairpin.OFF
+    )
     alone = predict(nat, preset("port-restricted"))
     assert not alone.connects
     assert alone.odds == pytest.approx(1 / ports)
@@ -116,7 +118,8 @@ def test_a_guess_among_all_ports_is_told_as_one_in_so_many() -> None:
 
 
 def test_another_external_address_for_each_destination_is_a_toss() -> None:
-    two = Nat("two", APDM, ADF, Ports.RANDOM, parity=False, addresses=2, pooling=Pooling.ARBITRARY)
+    arbitrary = Pooling.ARBITRARY
+    two = Nat("two", APDM, ADF, Ports.RANDOM, parity=False, addresses=2, pooling=arbitrary, hairpin=Hairpin.OFF)
     assert predict(two, preset("home")).odds == pytest.approx(0.5, abs=1e-4)
     assert predict(replace(two, pooling=Pooling.PAIRED), preset("home")).connects
 

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
+from tests.compliance.requirement import requirement
 from wanlab import Lab, MachineError, Topology
 from wanlab.runtime.directory import labs, runtime_directory
 from wanlab.topology.nat import NATS, PortMapping
@@ -76,6 +77,7 @@ def test_a_port_asked_for_by_upnp_leads_to_who_asked(nat: str) -> None:
         assert arrives(lab, 7000, 6000, socket.SOCK_STREAM) == str(lab["server"].address)
 
 
+@requirement("RFC 6888 REQ-9")
 def test_a_port_asked_for_by_pcp_leads_to_who_asked() -> None:
     with Lab(home()) as lab, lab["a"].socket(type=socket.SOCK_DGRAM) as client:
         client.settimeout(3)

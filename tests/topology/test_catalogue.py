@@ -12,7 +12,7 @@ from wanlab.topology.nat import ARTICLE
 from wanlab.topology.network import Kind
 
 
-@pytest.mark.parametrize("name", [*catalogue.names(), "star:1", "star:1023", "chain:1", "chain:63"])
+@pytest.mark.parametrize("name", [*catalogue.names(), "star:1", "star:1023", "homes:250", "chain:1", "chain:63"])
 def test_every_lab_loads_and_says_what_it_is(name: str) -> None:
     network = load(name).resolve()
     assert network.name == name.replace(":", "-")
@@ -80,8 +80,8 @@ def test_a_chain_has_as_many_routers_as_asked_for_which_only_forward(name: str, 
         ("starr:5", "no lab 'starr:5' in the catalogue and no such file; did you mean 'star'?"),
         (
             "",
-            "no lab '' in the catalogue and no such file; there is cable, chain, dual-stack, "
-            "ipv6-only, star, switch, two-lans",
+            "no lab '' in the catalogue and no such file; there is cable, carrier, chain, double-nat, dual-stack, "
+            "homes, ipv6-only, star, switch, two-lans",
         ),
         ("star:0", "'0' is no size for lab 'star'; use a whole number, like star:10"),
         ("star:x", "'x' is no size for lab 'star'"),
@@ -92,7 +92,7 @@ def test_a_chain_has_as_many_routers_as_asked_for_which_only_forward(name: str, 
         ("star:100000", "star:100000 is too large: a switch has 1023 ports"),
         ("star:5000", "star-5000.toml:5: switch 'hub' has 5000 ports; a Linux bridge has 1023 at most"),
         ("chain:64", "chain:64 is too large: a packet starts with 64 hops to live"),
-        ("two-lans:3", "lab 'two-lans' takes no size; labs with a size: star, chain"),
+        ("two-lans:3", "lab 'two-lans' takes no size; labs with a size: homes, star, chain"),
     ],
 )
 def test_a_lab_that_the_catalogue_has_not_is_refused(lab: str, message: str) -> None:

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from tests.compliance.requirement import requirement
 from tests.topology.helpers import check_forwarding, refusal, toml
 from wanlab.topology.pools import SubnetPool
 from wanlab.topology.topology import Topology
@@ -47,6 +48,7 @@ def test_homes_behind_different_nats_may_use_one_subnet_where_the_lab_says_so() 
     check_forwarding(network)
 
 
+@requirement("RFC 4787 REQ-7")
 def test_a_lan_never_overlaps_the_wan_above_it() -> None:
     message = refusal(homes("5.5.5.0/24", "10.1.0.0/24", allowed=True))
     assert "overlaps" in message

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 
 from wanlab.errors import KernelError, MachineError
 
@@ -35,20 +40,57 @@ def require() -> None:
     _library()
 
 
+_TOO_LONG = os.strerror(errno.EMSGSIZE)
+_TABLE = re.compile(r"^table (\S+ \S+) \{\n", re.MULTILINE)
+
+
 def load(ruleset: str) -> None:
     """Load *ruleset* into the namespace that the caller is in, whole or not at all.
 
+    What is more than the kernel takes in one transaction (without privileges over the machine: what a socket's buffer
+    holds) is loaded in parts. Then a failure takes away the table that the last part of the text makes.
+
     Raises KernelError with nft's own words, MachineError where the library is missing.
     """
-    _run(ruleset)
+    try:
+        _transact(ruleset)
+    except KernelError as error:
+        table = list(_TABLE.finditer(ruleset))
+        if _TOO_LONG not in error.what or not table:
+            raise
+        name, head, body = table[-1][1], ruleset[: table[-1].end()], ruleset[table[-1].end() :]
+        # A block is a chain, a map or a set, and ends at the closing brace of its own indentation.
+        blocks = re.findall(r"\t\S.*?^\t\}\n", body, re.MULTILINE | re.DOTALL)
+        try:
+            _load_blocks(head, blocks)
+        except KernelError:
+            with suppress(KernelError):
+                _transact(f"delete table {name}\n")
+            raise
+
+
+def _load_blocks(head: str, blocks: Sequence[str]) -> None:
+    """Add the blocks to the table that *head* opens, as many at once as go into one transaction.
+
+    Each may name only blocks before it: then it does not matter where the text is cut.
+    """
+    try:
+        _transact(f"{head}{''.join(blocks)}}}\n")
+    except KernelError as error:
+        if _TOO_LONG not in error.what or len(blocks) < 2:
+            raise
+        half = len(blocks) // 2
+        _load_blocks(head, blocks[:half])
+        _load_blocks(f"table {_TABLE.findall(head)[-1]} {{\n", blocks[half:])
 
 
 def listing() -> str:
     """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`."""
-    return _run("list ruleset")
+    return _transact("list ruleset")
 
 
-def _run(command: str) -> str:
+def _transact(text: str) -> str:
+    """Run commands in one transaction of the kernel's; what they print."""
     library = _library()
     # A context's netlink socket belongs to the namespace that it was made in: one context for each command.
     context = library.nft_ctx_new(0)
@@ -57,7 +99,7 @@ def _run(command: str) -> str:
     try:
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_buffer_output(context)
-        if library.nft_run_cmd_from_buffer(context, command.encode()) != 0:
+        if library.nft_run_cmd_from_buffer(context, text.encode()) != 0:
             words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
             raise KernelError(" ".join(words.split()) or "libnftables gave no reason")
         return (library.nft_ctx_get_output_buffer(context) or b"").decode(errors="replace")

@@ -510,19 +510,11 @@ def _port_findings(site: _Site, behaviour: Behaviour) -> Iterator[Finding]:
 
 
 def _hairpin(site: _Site, neighbours: Neighbours | None) -> Finding:
-    declared, nat = site.nat.hairpin, site.nat
+    declared = site.nat.hairpin
     seen = None if neighbours is None else neighbours.hairpin
     if seen is None or (site.one_host and seen is Hairpin.OFF and declared is not Hairpin.EXTERNAL):
         # Linux takes no packet from outside that bears an address of its own.
         return Finding("hairpin", declared.value, "not measured: one host", None)
-    if (
-        declared is Hairpin.EXTERNAL
-        and seen is Hairpin.OFF
-        and nat.mapping is not Mapping.ENDPOINT_INDEPENDENT
-        and nat.filtering is not Filtering.ENDPOINT_INDEPENDENT
-    ):
-        # Each would have to send first to an external port of the other that it cannot know, as no server sees it.
-        return Finding("hairpin", declared.value, "off: its own filtering lets nothing through", True)
     return _finding("hairpin", declared, seen)
 
 

@@ -16,7 +16,7 @@ from wanlab.measure.punch import punch_many
 from wanlab.measure.punch_machine import Transport
 from wanlab.measure.punch_theory import Prediction, predict
 from wanlab.runtime.lab import Lab
-from wanlab.topology.nat import NATS, Filtering, Nat, Ports
+from wanlab.topology.nat import NATS, Filtering, Hairpin, Nat, Ports
 from wanlab.topology.nat import Mapping as NatMapping
 from wanlab.topology.topology import Topology
 
@@ -119,7 +119,8 @@ def combinations() -> dict[str, Nat | None]:
     ):
         name = f"{m}M {f}F {ports.value}"
         try:
-            found[name] = Nat(name, mapping, filtering, ports, parity=ports is Ports.PRESERVE)
+            preserves = ports is Ports.PRESERVE
+            found[name] = Nat(name, mapping, filtering, ports, parity=preserves, hairpin=Hairpin.OFF)
         except TopologyError:  # such a NAT cannot be
             continue
     return found

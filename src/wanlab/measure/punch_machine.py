@@ -252,5 +252,6 @@ class Machine:
 
 def candidates(nat: Nat) -> int:
     """From how many ports a new mapping's is chosen."""
-    ports = nat.block or nat.last_port - nat.first_port + 1
+    # Where the kernel chooses, ports below 1024 are for such inside, from which nobody punches.
+    ports = nat.block or nat.last_port - max(nat.first_port, 1 if nat.learns else 1024) + 1
     return max(1, ports // 2) if nat.parity and nat.ports is Ports.RANDOM else ports

@@ -177,11 +177,11 @@ class _Verification:
             expected = f"nothing arrives ({_reason(journey)})"
             return Check("reach", subject, expected, _describe(flow), flow.arrived is None)
         hops = INITIAL_TTL - journey.ttl
-        expected = f"arrives from {journey.source}" + (f" after {_count(hops, 'forward')}" if hops else "")
+        expected = f"arrives from {_any(journey)}" + (f" after {_count(hops, 'forward')}" if hops else "")
         answers = self.atlas.answered(journey)
         ok = (
             flow.arrived is not None
-            and flow.arrived[0] == journey.source
+            and flow.arrived[0] in journey.sources
             and flow.ttl == journey.ttl
             and flow.answered == answers
         )
@@ -208,24 +208,22 @@ class _Verification:
             yield self._judge_tcp_source(sender, server)
 
     def _judge_udp_source(self, sender: str, server: _Trial, seen: Sequence[_Trial]) -> Check:
-        translation = server.journey.translations[-1]
         ports = {trial.flow.arrived[1] for trial in seen if trial.flow.arrived}
         subject = f"{server.flow.receiver} sees {sender} over UDP as"
         if server.flow.arrived is None:
-            return Check("nat", subject, _as_seen(translation, server.flow.port), "nothing", False)
+            return Check("nat", subject, _as_seen(server.journey, server.flow.port), "nothing", False)
         address, port = server.flow.arrived
-        ok = address == translation.after and _port_as_chosen(server.journey.translations, ports, server.flow.port)
-        return Check("nat", subject, _as_seen(translation, server.flow.port), _endpoint(address, port), ok)
+        ok = address in server.journey.sources and _port_as_chosen(server.journey.translations, ports, server.flow.port)
+        return Check("nat", subject, _as_seen(server.journey, server.flow.port), _endpoint(address, port), ok)
 
     def _judge_tcp_source(self, sender: str, server: _Trial) -> Check:
-        translation = server.journey.translations[-1]
         subject = f"{server.flow.receiver} sees {sender} over TCP as"
         try:
             own, (address, port) = self._connect(sender, server.flow.receiver, server.flow.destination)
         except OSError as error:
-            return Check("nat", subject, _as_seen(translation, None), error.strerror or str(error), False)
-        ok = address == str(translation.after) and _port_as_chosen(server.journey.translations, {port}, own)
-        return Check("nat", subject, _as_seen(translation, own), _endpoint(ip_address(address), port), ok)
+            return Check("nat", subject, _as_seen(server.journey, None), error.strerror or str(error), False)
+        ok = ip_address(address) in server.journey.sources and _port_as_chosen(server.journey.translations, {port}, own)
+        return Check("nat", subject, _as_seen(server.journey, own), _endpoint(ip_address(address), port), ok)
 
     def _connect(self, sender: str, receiver: str, destination: IPAddress) -> tuple[int, tuple[str, int]]:
         """Connect by TCP: the client's own port, and the address and port that the server sees."""
@@ -391,10 +389,14 @@ def _endpoint(address: IPAddress, port: int | str) -> str:
     return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
 
 
-def _as_seen(translation: Translation, own_port: int | None) -> str:
-    address = translation.after
-    if translation.ports is Ports.PRESERVE:
-        return _endpoint(address, own_port or "its own port")
+def _any(journey: Journey) -> str:
+    return " or ".join(map(str, journey.sources))
+
+
+def _as_seen(journey: Journey, own_port: int | None) -> str:
+    if journey.translations[-1].ports is Ports.PRESERVE:
+        return " or ".join(_endpoint(address, own_port or "its own port") for address in journey.sources)
+    address = _any(journey)
     return f"{address}, another port than {own_port or 'its own'}"
 
 

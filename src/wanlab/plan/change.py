@@ -48,7 +48,8 @@ _NO_IPV6 = "net.ipv6.conf.default.disable_ipv6"
 
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
-# What a namespace begins with, of all that a plan may set. rp_filter it has from the machine; off, it never harms.
+# What a namespace begins with, of all that a plan may set. rp_filter and redirects it has from the machine; off, they
+# never harm.
 _UNSET = (
     KERNEL_DEFAULTS
     | dict.fromkeys(_FORWARDING, "0")
@@ -57,6 +58,8 @@ _UNSET = (
         "net.ipv6.conf.default.accept_dad": "1",
         "net.ipv4.conf.all.rp_filter": "0",
         "net.ipv4.conf.default.rp_filter": "0",
+        "net.ipv4.conf.all.send_redirects": "0",
+        "net.ipv4.conf.default.send_redirects": "0",
         "net.bridge.bridge-nf-call-iptables": "0",
         "net.bridge.bridge-nf-call-ip6tables": "0",
     }

@@ -61,6 +61,12 @@ def _namespace(node: Node) -> Iterator[Step]:
         # A new namespace inherits the machine's rp_filter, and with strict filtering a multi-homed node goes deaf.
         yield SetSysctl(node.name, "net.ipv4.conf.all.rp_filter", "0")
         yield SetSysctl(node.name, "net.ipv4.conf.default.rp_filter", "0")
+    if node.kind is Kind.ROUTER:
+        # What a NAT turns round leaves by the interface that it came in by. The kernel would make a redirect, drop it,
+        # as it tells of the other inside address, and withhold its next error from the sender for a second. Set for
+        # all such routers: interfaces that are there already would take no notice when the NAT is changed.
+        yield SetSysctl(node.name, "net.ipv4.conf.all.send_redirects", "0")
+        yield SetSysctl(node.name, "net.ipv4.conf.default.send_redirects", "0")
     if not _speaks(node, 6):
         # Without IPv6 addresses to give, keep link-local chatter (DAD, MLD, router solicitations) off the cables. `lo`
         # exists already and keeps ::1.

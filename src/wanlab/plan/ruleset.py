@@ -45,6 +45,8 @@ def ruleset(router: Node, network: Network) -> str | None:
     elif nat is not None:
         parts.append(_plain(router.uplink, nat))
     parts += (_hook(name, "nat", hook, priority, rules) for name, hook, priority, rules in ipv6_chains(router))
+    if nat is not None and nat.limit is not None:
+        parts[:0] = _limit(router.uplink, nat, _subscribers(router, network))
     if router.firewall:
         parts[:0] = [_input(router.uplink, nat), _forward(router, router.uplink, nat), *_opening(router)]
     if nat is not None and _maps_ports(nat):
@@ -116,8 +118,6 @@ def _forward(router: Node, wan: str, nat: Nat | None) -> str:
         if ports is not None:
             others = f"{protocol} dport != {{ {', '.join(str(port) for port in ports)} }}" if ports else ""
             lines.append(f'oifname "{wan}" {others or f"meta l4proto {protocol}"} drop')
-    if nat is not None and nat.limit is not None:
-        lines.append(f'oifname "{wan}" ct state new add @wl_subscribers {{ ip saddr ct count over {nat.limit} }} drop')
     lines.append(f'iifname != "{wan}" accept')
     if nat is not None and nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
         lines.append("meta nfproto ipv4 ct status dnat accept")
@@ -125,9 +125,63 @@ def _forward(router: Node, wan: str, nat: Nat | None) -> str:
         lines.append(f"jump {MAPPED_FORWARD}")
     lines += let_in(router)
     memory = "".join(_block(f"set {name}", shape) for name, shape in open_sets(router))
-    if nat is not None and nat.limit is not None:
-        memory += _block("set wl_subscribers", ["type ipv4_addr", "flags dynamic", f"size {_MOST_MAPPINGS}"]) + "\n"
     return memory + _hook("forward", "filter", "forward", "filter", lines, policy="drop")
+
+
+# -- how many mappings ---------------------------------------------------------------------------------------------
+
+
+def _subscribers(router: Node, network: Network) -> list[IPAddress]:
+    """The IPv4 addresses that are plugged in right behind the router."""
+    behind = [i for i in router.interfaces if i.name != router.uplink and i.addresses]
+    peers = [peer for interface in behind for peer in network.peers(interface.segment) if peer.node != router.name]
+    return sorted({address.ip for peer in peers for address in peer.addresses if address.version == 4})
+
+
+def _limit(wan: str, nat: Nat, subscribers: Sequence[IPAddress]) -> list[str]:
+    """Chains that refuse a subscriber's mappings beyond the limit (RFC 6888 REQ-4).
+
+    nftables counts connections, of which one mapping has many. So each subscriber has a set of what tells its mappings
+    apart, with their timers, and with room for so many: what finds none is refused, and what is there already passes.
+    Whoever is not plugged in right behind the router shares one more set with the others like that.
+    """
+    key, type_ = "meta l4proto . th sport", "inet_proto . inet_service"
+    if nat.mapping is not Mapping.ENDPOINT_INDEPENDENT:
+        key, type_ = f"{key} . ip daddr", f"{type_} . ipv4_addr"
+    if nat.mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT:
+        key, type_ = f"{key} . th dport", f"{type_} . inet_service"
+    names = [f"wl_held{number}" for number in range(len(subscribers))]
+    parts = []
+    for name in [*names, "wl_held"]:
+        parts.append(_block(f"set {name}", [f"type {type_}", "flags dynamic,timeout", f"size {nat.limit}"]))
+        lines = [
+            f"meta l4proto {protocol} {condition} update @{name} {{ {key} timeout {timeout}s }} return"
+            for protocol in _PROTOCOLS
+            for condition, timeout in _timer(nat, protocol)
+        ]
+        # RFC 6888 REQ-11: the sender is told. What is neither UDP nor TCP is not counted.
+        lines.append(f"meta l4proto {{ {', '.join(_PROTOCOLS)} }} reject with icmp type host-unreachable")
+        parts.append(_block(f"chain {name}", lines))
+    owners = ", ".join(f"{who} : goto {name}" for who, name in zip(subscribers, names, strict=True))
+    lines = [
+        f'iifname "{wan}" return',
+        f'oifname != "{wan}" ct status & dnat != dnat return',
+        *([f"ip saddr vmap {{ {owners} }}"] if owners else []),
+        "meta nfproto ipv4 goto wl_held",
+    ]
+    return [*parts, _hook("limit", "filter", "forward", "filter - 1", lines)]
+
+
+def _timer(nat: Nat, protocol: str) -> list[tuple[str, int]]:
+    """Which packets of a protocol start a mapping's timer anew, and for how many seconds."""
+    if protocol == "udp":
+        return [("", nat.udp_timeout_s)]
+    # RFC 5382 REQ-5: a connection that stands is kept far longer than one that opens or closes. An update gives an
+    # element that is there already its new timeout.
+    return [
+        ("tcp flags & (fin | syn | rst) == 0", nat.tcp_established_s),
+        ("tcp flags & (fin | syn | rst) != 0", nat.tcp_transitory_s),
+    ]
 
 
 def _opening(router: Node) -> Iterator[str]:
@@ -141,8 +195,12 @@ def _opening(router: Node) -> Iterator[str]:
 
 
 def _plain(wan: str, nat: Nat) -> str:
-    statement = "masquerade" if nat.ports is Ports.PRESERVE else "masquerade random,persistent"
-    lines = [f'oifname "{wan}" meta nfproto ipv4 {statement}']
+    flags = "" if nat.ports is Ports.PRESERVE else " random,persistent"
+    lines = [f'oifname "{wan}" meta nfproto ipv4 masquerade{flags}']
+    if (nat.first_port, nat.last_port) != (1, 65535):
+        # Left to itself the kernel gives a port below 1024 for one below 1024, and one above for one above.
+        ports = f"to :{nat.first_port}-{nat.last_port}"
+        lines.insert(0, f'oifname "{wan}" meta nfproto ipv4 meta l4proto {{ tcp, udp }} masquerade {ports}{flags}')
     if not _maps_ports(nat):
         return _hook("postrouting", "nat", "postrouting", "srcnat", lines)
     mapped = _hook("prerouting", "nat", "prerouting", "dstnat", [_into_mapped(wan)])
@@ -166,16 +224,7 @@ class _Learned:
         self.external = [a.ip for a in router.interface(router.uplink).addresses if a.version == 4]
         inside = [i for i in router.interfaces if i.name != router.uplink and i.addresses]
         self.lans = [str(a.network) for i in inside for a in i.addresses if a.version == 4]
-        self.subscribers = sorted(
-            {
-                address.ip
-                for interface in inside
-                for peer in network.peers(interface.segment)
-                if peer.node != router.name
-                for address in peer.addresses
-                if address.version == 4
-            }
-        )
+        self.subscribers = _subscribers(router, network)
         self.reuses = _reuses(nat)
         self.hairpins = nat.hairpin is not Hairpin.OFF
         self.lets_in = nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
@@ -434,8 +483,7 @@ class _Learned:
                 "ct original ip daddr . ct original proto-dst",
             )
             peer, address, port = "ct original ip saddr", "ct original ip daddr", "ct original proto-dst"
-        timer = self._timer(protocol)
-        for condition, timeout in timer:
+        for condition, timeout in _timer(self.nat, protocol):
             is_it = f"meta l4proto {protocol} {condition}".rstrip()
             if self.reuses:
                 key = internal + (f" . {peer}" if self.to_address else "")
@@ -445,16 +493,6 @@ class _Learned:
                 yield f"{is_it} {address} {own} update @wl_{protocol}_live{number} {{ {port} timeout {timeout}s }}"
             if self.nat.filtering is Filtering.ADDRESS_DEPENDENT:
                 yield f"{is_it} update @wl_{protocol}_permitted {{ {external} . {peer} timeout {timeout}s }}"
-
-    def _timer(self, protocol: str) -> list[tuple[str, int]]:
-        if protocol == "udp":
-            return [("", self.nat.udp_timeout_s)]
-        # RFC 5382 REQ-5: a connection that stands is kept far longer than one that opens or closes. An update gives an
-        # element that is there already its new timeout.
-        return [
-            ("tcp flags & (fin | syn | rst) == 0", self.nat.tcp_established_s),
-            ("tcp flags & (fin | syn | rst) != 0", self.nat.tcp_transitory_s),
-        ]
 
 
 def _aligned(ports: range) -> Iterator[range]:

@@ -1,4 +1,7 @@
-"""A router's timers as sysctls of connection tracking: whose entries must not die before what they carry."""
+"""A router's timers as sysctls of connection tracking: whose entries must not die before what they carry.
+
+And what else connection tracking must be told to carry a NAT's flows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _TRANSITORY = ("syn_sent", "syn_recv", "fin_wait", "close_wait", "last_ack", "ti
 
 
 def timers(router: Node) -> Iterator[tuple[str, int]]:
-    """Which sysctls to set, and to how many seconds; those that the kernel has already are left out.
+    """Which sysctls to set, timers in seconds; those that the kernel has already are left out.
 
     They are the same for IPv4 and IPv6: a NAT's, where there is one, else those of a firewall of RFC 6092.
     """
@@ -27,6 +30,9 @@ def timers(router: Node) -> Iterator[tuple[str, int]]:
 
 
 def _of_nat(nat: Nat) -> Iterator[tuple[str, int]]:
+    # RFC 5382 REQ-2 wants all valid sequences let through. One is a connection tried again from the same port after it
+    # was refused: its SYN has another sequence number, which the kernel's own window check calls invalid half the time.
+    yield f"{_PREFIX}tcp_be_liberal", 1
     if nat.udp_timeout_s != LINUX.udp_timeout_s:
         yield from _udp(nat.udp_timeout_s)
     if nat.tcp_established_s != LINUX.tcp_established_s:
@@ -46,10 +52,11 @@ def _transitory(seconds: int) -> Iterator[tuple[str, int]]:
     yield from ((f"{_PREFIX}tcp_timeout_{state}", seconds) for state in _TRANSITORY)
 
 
-# net/netfilter/nf_conntrack_proto_{udp,tcp,icmp}.c, in seconds.
+# net/netfilter/nf_conntrack_proto_{udp,tcp,icmp}.c; timers in seconds.
 KERNEL_DEFAULTS = {
-    _PREFIX + key: seconds
-    for key, seconds in {
+    _PREFIX + key: value
+    for key, value in {
+        "tcp_be_liberal": "0",
         "udp_timeout": "30",
         "udp_timeout_stream": "120",
         "tcp_timeout_established": "432000",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from wanlab.errors import Source, TopologyError, did_you_mean
 from wanlab.topology.lines import Lines, Path
-from wanlab.topology.schema import LIST, TABLE, TEXT, End, Host, Interface, Lab, Link, Router, Switch
+from wanlab.topology.schema import LIST, TABLE, TEXT, End, Host, Interface, Lab, Link, Nat, Router, Switch
 
 _TABLES: dict[str, type[BaseModel]] = {"switch": Switch, "router": Router, "host": Host, "link": Link}
 _MUST_BE = {
@@ -106,6 +106,8 @@ def _table_at(path: Path) -> type[BaseModel]:
             return End
         case (_, _, "interface", _):
             return Interface
+        case ("router", _, "nat"):
+            return Nat
         case (str(key), *_) if key in _TABLES:
             return _TABLES[key]
     return Lab

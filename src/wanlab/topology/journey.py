@@ -55,6 +55,13 @@ class Journey:
     first_mtu: int
     """That of the interface by which it left: one byte more, and the sender itself refuses."""
     translations: tuple[Translation, ...] = ()
+    pool: tuple[IPAddress, ...] = ()
+    """The addresses of the last NAT on the way: any of them may stand for `source`. Empty where there was none."""
+
+    @property
+    def sources(self) -> tuple[IPAddress, ...]:
+        """The source addresses of which the last node saw one."""
+        return self.pool or (() if self.source is None else (self.source,))
 
     @property
     def delivered(self) -> bool:
@@ -96,6 +103,7 @@ class Atlas:
         translations: list[Translation] = []
         ttl, mtu, first_mtu = INITIAL_TTL, _NO_LIMIT, _NO_LIMIT
         source: IPAddress | None = None
+        pool: tuple[IPAddress, ...] = ()
         came_in: Interface | None = None
         while True:
             meant = node.inwards(destination)
@@ -103,15 +111,15 @@ class Atlas:
             if destination in self._own[node.name]:
                 guarded = came_in is not None and node.firewall and came_in.name == node.uplink
                 end = End.UNASKED if guarded else End.DELIVERED
-                return Journey(tuple(path), end, source or destination, ttl, mtu, first_mtu, tuple(translations))
+                return Journey(tuple(path), end, source or destination, ttl, mtu, first_mtu, tuple(translations), pool)
             if came_in is not None:
                 refused = self._refusal(node, came_in)
                 if refused is not None:
-                    return Journey(tuple(path), refused, source, ttl, mtu, first_mtu, tuple(translations))
+                    return Journey(tuple(path), refused, source, ttl, mtu, first_mtu, tuple(translations), pool)
                 ttl -= 1
             out, hop = self._next(node, destination)
             if out is None:
-                return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, first_mtu, tuple(translations))
+                return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, first_mtu, tuple(translations), pool)
             mine = next(address.ip for address in out.addresses if address.version == destination.version)
             if source is None:
                 source = mine
@@ -120,12 +128,14 @@ class Atlas:
                 if translation is not None:
                     translations.append(translation)
                     source = translation.after
+            if node.nat is not None and out.name == node.uplink and destination.version == 4:
+                pool = tuple(address.ip for address in out.addresses if address.version == 4)
             if came_in is None:
                 first_mtu = out.mtu
             mtu = min(mtu, out.mtu)
             came_in = self._neighbours.get((out.segment, hop))
             if came_in is None or ttl == 0:
-                return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations))
+                return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations), pool)
             node = self.network[came_in.node]
             path.append(node.name)
 

@@ -85,7 +85,7 @@ class Nat:
     """An even internal port gets an even external one, an odd one an odd one (REQ-4)."""
     first_port: int = 1024
     last_port: int = 65535
-    """The external ports that are given out, where the internal one is not preserved."""
+    """The external ports that are given out. From 1 on, where the kernel chooses: those of each half to ports in it."""
     block: int | None = None
     """How many ports each inside host has for itself, a block of its own; None: all share all."""
     addresses: int = 1
@@ -100,7 +100,7 @@ class Nat:
     inbound_refresh: bool = False
     """Whether a packet from outside, too, starts a mapping's timer anew (REQ-6 lets it; outbound ones always do)."""
     limit: int | None = None
-    """The most mappings of one inside host at a time; a new one beyond is refused by silence."""
+    """The most mappings of one inside host at a time; who wants one more is told that the host is unreachable."""
     udp_ports: tuple[int, ...] | None = None
     """The UDP ports outside that may be talked to; None: all."""
     tcp_ports: tuple[int, ...] | None = None
@@ -125,8 +125,8 @@ class Nat:
         kernel_ports = (self.ports is Ports.PRESERVE and self.overloading) or (
             self.ports is Ports.RANDOM and not self.parity and self.mapping is Mapping.ADDRESS_AND_PORT_DEPENDENT
         )
-        all_ports = (self.first_port, self.last_port, self.block, self.addresses) == (1024, 65535, None, 1)
-        return not (plain and kernel_ports and all_ports and self.inbound_refresh)
+        one_pool = (self.block, self.addresses) == (None, 1)
+        return not (plain and kernel_ports and one_pool and self.inbound_refresh)
 
 
 def _contradiction(nat: Nat) -> tuple[str, str] | None:
@@ -148,6 +148,14 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             and (nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT or nat.hairpin is not Hairpin.OFF),
             "overloading: a port that belongs to two hosts at once tells nothing about whose a stranger's packet is",
             "choose filtering 'address-and-port-dependent' and hairpin 'off', or leave overloading out",
+        ),
+        (
+            nat.hairpin is Hairpin.EXTERNAL
+            and nat.mapping is not Mapping.ENDPOINT_INDEPENDENT
+            and nat.filtering is not Filtering.ENDPOINT_INDEPENDENT,
+            f"hairpin 'external' with mapping {nat.mapping.value!r} and filtering {nat.filtering.value!r}: nothing "
+            "would get through, since each host would first have to send to a port of the other that no server sees",
+            "choose hairpin 'off' or 'internal', or filtering 'endpoint-independent'",
         ),
         (
             nat.block is not None and nat.ports is Ports.PRESERVE,
@@ -192,6 +200,7 @@ LINUX = Nat(
     filtering=_APDF,
     overloading=True,
     hairpin=Hairpin.OFF,
+    first_port=1,
     inbound_refresh=True,
     **_KERNEL,  # type: ignore[arg-type]
     about="a Linux router with nftables' plain `masquerade`: endpoint-independent until two hosts want one port",
@@ -205,6 +214,7 @@ ARTICLE = Nat(
     Ports.RANDOM,
     parity=False,
     hairpin=Hairpin.OFF,
+    first_port=1,
     inbound_refresh=True,
     **_KERNEL,  # type: ignore[arg-type]
     about="`masquerade random,persistent`: every flow leaves from a port of its own",
@@ -298,6 +308,7 @@ _PRESETS = (
         overloading=True,
         hairpin=Hairpin.OFF,
         unsolicited=Unsolicited.ACCEPT,
+        first_port=1,
         inbound_refresh=True,
         **_KERNEL,  # type: ignore[arg-type]
         about="a Linux router whose WAN side answers: a peer's early packet takes the port that the punch needs",

@@ -103,7 +103,7 @@ class Nat(Table):
     tcp_transitory_s: int = Field(ABSENT, description="Seconds that a TCP connection lives that opens or closes.")
     icmp_timeout_s: int = Field(ABSENT, description="Seconds that an ICMP query's mapping lives.")
     inbound_refresh: bool = Field(ABSENT, description="Whether packets from outside keep a UDP mapping alive too.")
-    limit: int = Field(ABSENT, description="The most flows of one inside host at a time.")
+    limit: int = Field(ABSENT, description="The most mappings of one inside host at a time.")
     udp_ports: list[int] = Field(ABSENT, description="The only UDP ports outside that may be talked to.")
     tcp_ports: list[int] = Field(ABSENT, description="The only TCP ports outside that may be talked to.")
     port_mapping: str = _choice(nat.PortMapping, "How inside hosts may ask for a port that leads to them.")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanlab.errors import TopologyError, did_you_mean
-from wanlab.topology.catalogue.sized import chain, star
+from wanlab.topology.catalogue.sized import chain, homes, star
 
-_FILES = ("cable", "switch", "two-lans", "dual-stack", "ipv6-only")  # in the order in which one learns from them
+# In the order in which one learns from them.
+_FILES = ("cable", "switch", "two-lans", "double-nat", "carrier", "dual-stack", "ipv6-only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class _Sized:
 
 _SIZED = {
     # A switch has fewer ports than that; that the lab has too many is found where every other lab's is.
+    "homes": _Sized(homes, 1, 250, "a LAN's subnet has 254 addresses"),
     "star": _Sized(star, 4, 10_000, "a switch has 1023 ports"),
     "chain": _Sized(chain, 3, 63, "a packet starts with 64 hops to live and each router takes one"),
 }

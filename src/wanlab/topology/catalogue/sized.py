@@ -14,6 +14,14 @@ def chain(size: int) -> str:
     return _CHAIN.format(count=_count(size, "router")) + routers + _FAR_HOST.format(last=size)
 
 
+def homes(size: int) -> str:
+    """Two homes on the internet with so many hosts each, and a coordinator."""
+    members = "".join(
+        _MEMBER.format(name=f"{side}{number}", side=side) for side in "ab" for number in range(1, size + 1)
+    )
+    return _HOMES.format(count=_count(size, "host")) + members
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
@@ -53,4 +61,28 @@ firewall = false
 _FAR_HOST = """
 [host.bob]
 link = "r{last}"
+"""
+
+_HOMES = """\
+# Two homes, {count} in each, behind routers that do all that RFC 4787 asks: one port outside for one
+# inside, whomever it talks to, never one port for two hosts, and a way back for whom was sent to.
+title = "Two homes with {count} each, behind NATs as the RFCs want them"
+
+[switch.internet]
+
+[host.coordinator]
+link = "internet"
+
+[router.home-a]
+uplink = "internet"
+nat = "home"
+
+[router.home-b]
+uplink = "internet"
+nat = "home"
+"""
+
+_MEMBER = """
+[host.{name}]
+link = "home-{side}"
 """
