@@ -9,11 +9,15 @@ from pathlib import Path
 from benchmarks.commands import run_in_host, whole_processes
 from benchmarks.contest import Contest, Missing
 from benchmarks.footprint import Footprint, star_footprints
+from benchmarks.nat_crowd import Held, crowd
+from benchmarks.nat_speed import nats
 from benchmarks.path import path
+from benchmarks.pytest_suite import suite
 from benchmarks.report import Report, as_json, as_markdown, this_machine, write_into
 from benchmarks.startup import stars, two_lans
 
 FOOTPRINT = "footprint"
+CROWD = "crowd"
 
 
 def main() -> None:
@@ -22,13 +26,16 @@ def main() -> None:
         "two-lans": lambda: two_lans(options.turns),
         "star": lambda: stars(options.sizes, options.turns),
         "path": lambda: path(options.turns),
+        "nats": lambda: nats(options.turns),
+        "pytest": lambda: suite(options.turns),
         "exec": lambda: run_in_host(options.turns),
         "processes": lambda: whole_processes(options.turns),
     }
-    wanted = options.only or [*contests, FOOTPRINT]
+    wanted = options.only or [*contests, FOOTPRINT, CROWD]
     found = [contest for name, run in contests.items() if name in wanted for contest in run()]
     footprints = _footprints(options.sizes) if FOOTPRINT in wanted else []
-    report = Report(this_machine(), found, footprints)
+    crowds = _crowds() if CROWD in wanted else []
+    report = Report(this_machine(), found, footprints, crowds)
     print(json.dumps(as_json(report), indent=2) if options.json else as_markdown(report))
     if options.write:
         write_into(options.write, report)
@@ -39,7 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "exec", "processes", FOOTPRINT),
+        choices=("two-lans", "star", "path", "nats", "pytest", "exec", "processes", FOOTPRINT, CROWD),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")
@@ -54,6 +61,14 @@ def _footprints(sizes: Iterable[int]) -> list[Footprint]:
         return list(star_footprints(list(sizes)))
     except Missing as error:
         print(f"footprint: {error}", file=sys.stderr)
+        return []
+
+
+def _crowds() -> list[Held]:
+    try:
+        return list(crowd())
+    except Missing as error:
+        print(f"crowd: {error}", file=sys.stderr)
         return []
 
 

@@ -1,13 +1,18 @@
 /* Load for a path, and its end.
  *
- *     blast sink   tcp|udp PORT                   prints "ready", takes one load, prints {"bytes", "packets", "seconds"}
+ *     blast sink   tcp|udp PORT                   prints "ready", takes one load, then prints
+ *                                                 {"bytes", "packets", "seconds", "last"}
  *     blast source tcp|udp ADDRESS PORT SECONDS   sends as fast as the path takes it
+ *     blast source flows ADDRESS PORT COUNT       sends so many UDP datagrams, each from a port of its own (needs a raw
+ *                                                 socket), and prints {"start"}
  *
  * TCP measures throughput; UDP, with the least payload, the rate of packets. Both count what arrives, from the first
- * byte to the last. Source and sink keep to the first and the last processor, so that two paths are measured alike.
+ * byte to the last. A load of flows is short, so it counts from its start to the last arrival, both by the system's
+ * monotonic clock. Source and sink keep to the first and the last processor, so that two paths are measured alike.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +26,7 @@ enum { CHUNK = 128 * 1024 };          /* TCP: enough that system calls do not co
 enum { RECEIVE_BUFFER = 4 << 20 };    /* UDP: a wish; net.core.rmem_max has the last word */
 enum { GOODBYE = 1, GOODBYES = 20 };  /* datagrams of one byte end a UDP load; some may be lost */
 enum { GOODBYE_INTERVAL_US = 10000 }; /* time for the sink to drain its queue */
+enum { FIRST_PORT = 1024 };           /* of a load of flows */
 enum { LIFETIME_S = 60 };             /* a sink whose source never comes must not stay for ever */
 
 struct load {
@@ -70,7 +76,7 @@ static struct sockaddr_in endpoint(const char *address, const char *port)
 
 static int open_socket(int type)
 {
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, type == SOCK_RAW ? IPPROTO_UDP : 0);
     if (fd < 0)
         die("socket");
     return fd;
@@ -145,23 +151,86 @@ static struct load sink_udp(struct sockaddr_in where)
     }
 }
 
+static void say_goodbye(int fd)
+{
+    char payload = 0;
+    for (int i = 0; i < GOODBYES; i++) {
+        usleep(GOODBYE_INTERVAL_US);
+        if (send(fd, &payload, GOODBYE, 0) < 0)
+            return; /* ECONNREFUSED: the sink has heard it and gone */
+    }
+}
+
+static int connected(struct sockaddr_in where)
+{
+    int fd = open_socket(SOCK_DGRAM);
+    if (connect(fd, (struct sockaddr *)&where, sizeof where))
+        die("connect");
+    return fd;
+}
+
 static void source_udp(struct sockaddr_in where, double seconds)
 {
     struct mmsghdr batch[BATCH];
     struct iovec pieces[BATCH];
     char payload[PAYLOAD] = {0};
-    int fd = open_socket(SOCK_DGRAM);
-    if (connect(fd, (struct sockaddr *)&where, sizeof where))
-        die("connect");
+    int fd = connected(where);
     prepare_batch(batch, pieces, payload);
     for (double stop = now() + seconds; now() < stop;)
         if (sendmmsg(fd, batch, BATCH, 0) < 0)
             die("sendmmsg");
-    for (int i = 0; i < GOODBYES; i++) {
-        usleep(GOODBYE_INTERVAL_US);
-        if (send(fd, payload, GOODBYE, 0) < 0)
-            return; /* ECONNREFUSED: the sink has heard it and gone */
+    say_goodbye(fd);
+}
+
+/* ---- UDP, each datagram a flow of its own ---- */
+
+struct datagram {
+    struct udphdr header;
+    char payload[PAYLOAD];
+};
+
+/* The checksum of a datagram with no payload but zeroes. */
+static unsigned short checksum(const struct udphdr *header, struct in_addr from, struct in_addr to)
+{
+    unsigned sum = htons(IPPROTO_UDP) + 2u * header->len + header->source + header->dest;
+    sum += (from.s_addr & 0xffff) + (from.s_addr >> 16) + (to.s_addr & 0xffff) + (to.s_addr >> 16);
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum == 0xffff ? 0xffff : (unsigned short)~sum; /* 0 would mean: none */
+}
+
+static double source_flows(struct sockaddr_in where, int count)
+{
+    static struct datagram datagrams[BATCH];
+    struct mmsghdr batch[BATCH] = {0};
+    struct iovec pieces[BATCH];
+    struct sockaddr_in raw = {.sin_family = AF_INET, .sin_addr = where.sin_addr}, own;
+    socklen_t size = sizeof own;
+    int goodbye = connected(where), fd = open_socket(SOCK_RAW);
+    for (int i = 0; i < BATCH; i++) {
+        datagrams[i].header = (struct udphdr){.dest = where.sin_port, .len = htons(sizeof datagrams[i])};
+        pieces[i] = (struct iovec){.iov_base = &datagrams[i], .iov_len = sizeof datagrams[i]};
+        batch[i].msg_hdr = (struct msghdr){.msg_iov = &pieces[i], .msg_iovlen = 1};
+        batch[i].msg_hdr.msg_name = &raw;
+        batch[i].msg_hdr.msg_namelen = sizeof raw;
     }
+    if (getsockname(goodbye, (struct sockaddr *)&own, &size))
+        die("getsockname");
+    double start = now();
+    for (int sent = 0; sent < count;) {
+        int wanted = count - sent < BATCH ? count - sent : BATCH;
+        for (int i = 0; i < wanted; i++) {
+            struct udphdr *header = &datagrams[i].header;
+            header->source = htons((unsigned short)(FIRST_PORT + sent + i));
+            header->check = checksum(header, own.sin_addr, where.sin_addr);
+        }
+        int done = sendmmsg(fd, batch, (unsigned)wanted, 0);
+        if (done < 0)
+            die("sendmmsg");
+        sent += done;
+    }
+    say_goodbye(goodbye);
+    return start;
 }
 
 int main(int argc, char **argv)
@@ -173,16 +242,22 @@ int main(int argc, char **argv)
         keep_to(processors - 1);
         struct sockaddr_in where = endpoint("0.0.0.0", argv[3]);
         struct load load = udp ? sink_udp(where) : sink_tcp(where);
-        printf("{\"bytes\": %llu, \"packets\": %llu, \"seconds\": %.6f}\n", load.bytes, load.packets,
-               load.last - load.first);
+        printf("{\"bytes\": %llu, \"packets\": %llu, \"seconds\": %.6f, \"last\": %.6f}\n", load.bytes,
+               load.packets, load.last - load.first, load.last);
         return 0;
     }
     if (argc == 6 && strcmp(argv[1], "source") == 0) {
         keep_to(0);
         struct sockaddr_in where = endpoint(argv[3], argv[4]);
+        if (strcmp(argv[2], "flows") == 0) {
+            printf("{\"start\": %.6f}\n", source_flows(where, atoi(argv[5])));
+            return 0;
+        }
         (udp ? source_udp : source_tcp)(where, atof(argv[5]));
         return 0;
     }
-    fputs("usage: blast sink tcp|udp PORT\n       blast source tcp|udp ADDRESS PORT SECONDS\n", stderr);
+    fputs("usage: blast sink tcp|udp PORT\n       blast source tcp|udp ADDRESS PORT SECONDS\n"
+          "       blast source flows ADDRESS PORT COUNT\n",
+          stderr);
     return 2;
 }

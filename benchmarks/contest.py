@@ -19,6 +19,7 @@ class Unit(Enum):
     SECONDS = "s"
     BITS_PER_SECOND = "bit/s"
     PACKETS_PER_SECOND = "packets/s"
+    FLOWS_PER_SECOND = "flows/s"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache, partial
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from benchmarks.contest import Contender, Contest, Goal, Unit, by_turns
 from benchmarks.ours import new_lab
 from benchmarks.sandbox import compiled, held, popen_inside, require, script
+
+if TYPE_CHECKING:
+    from wanlab import Lab
 
 COORDINATOR = "172.16.0.100"
 PORT = "7000"
@@ -39,7 +42,7 @@ def path(turns: int) -> Iterator[Contest]:
         by_hand = cache(partial(_by_hand, stack))
         for what, unit, measure in (
             ("TCP throughput", Unit.BITS_PER_SECOND, _tcp_throughput),
-            ("UDP, 18-byte payload", Unit.PACKETS_PER_SECOND, _udp_packet_rate),
+            ("UDP, 18-byte payload", Unit.PACKETS_PER_SECOND, udp_packet_rate),
         ):
             contenders = [
                 Contender("wanlab", partial(measure, ours)),
@@ -50,34 +53,37 @@ def path(turns: int) -> Iterator[Contest]:
 
 
 def _tcp_throughput(path: Callable[[], Popen]) -> float:
-    arrived = _load(path(), "tcp")
+    arrived = load(path(), "tcp")
     return 8 * arrived["bytes"] / arrived["seconds"]
 
 
-def _udp_packet_rate(path: Callable[[], Popen]) -> float:
-    arrived = _load(path(), "udp")
+def udp_packet_rate(path: Callable[[], Popen]) -> float:
+    arrived = load(path(), "udp")
     return arrived["packets"] / arrived["seconds"]
 
 
-def _load(popen: Popen, protocol: str) -> dict[str, float]:
+def load(popen: Popen, protocol: str, amount: float = LOAD_S) -> dict[str, float]:
+    """What both ends of one load from alice to coordinator have to say: tcp and udp for seconds, or so many flows."""
     blast = compiled("blast")
-    sink = popen("coordinator", [blast, "sink", protocol, PORT])
+    sink = popen("coordinator", [blast, "sink", "tcp" if protocol == "tcp" else "udp", PORT])
     try:
         assert sink.stdout is not None
         sink.stdout.readline()
-        source = popen("alice", [blast, "source", protocol, COORDINATOR, PORT, str(LOAD_S)])
-        source.communicate(timeout=PATIENCE_S)
+        source = popen("alice", [blast, "source", protocol, COORDINATOR, PORT, str(amount)])
+        left: dict[str, float] = json.loads(source.communicate(timeout=PATIENCE_S)[0] or "{}")
         arrived: dict[str, float] = json.loads(sink.communicate(timeout=PATIENCE_S)[0])
     except BaseException:
         sink.kill()
         sink.wait()
         raise
-    return arrived
+    return left | arrived
 
 
 def _wanlab(stack: ExitStack) -> Popen:
-    lab = stack.enter_context(new_lab("two-lans"))
+    return popen_in(stack.enter_context(new_lab("two-lans")))
 
+
+def popen_in(lab: "Lab") -> Popen:
     def popen(node: str, command: list[str]) -> Process:
         return lab[node].popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.contest import Contest, Samples, Unit
 from benchmarks.footprint import Footprint
+from benchmarks.nat_crowd import Held
 
 BEGIN = "<!-- benchmarks: begin (written by `python -m benchmarks --write`) -->"
 END = "<!-- benchmarks: end -->"
@@ -37,6 +38,7 @@ class Report:
     machine: Machine
     contests: Sequence[Contest]
     footprints: Sequence[Footprint]
+    crowds: Sequence[Held]
 
 
 def this_machine() -> Machine:
@@ -54,6 +56,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "machine": asdict(report.machine),
         "contests": [_contest_as_json(contest) for contest in report.contests],
         "footprints": [asdict(footprint) for footprint in report.footprints],
+        "crowds": [asdict(crowd) for crowd in report.crowds],
     }
 
 
@@ -64,6 +67,8 @@ def as_markdown(report: Report) -> str:
     parts.extend(sorted({f"Not measured: {reason}." for contest in report.contests for reason in _missing(contest)}))
     if report.footprints:
         parts.append("\n".join(_table(_FOOTPRINT_HEAD, [_footprint_row(each) for each in report.footprints])))
+    if report.crowds:
+        parts.append("\n".join(_table(_CROWD_HEAD, [_crowd_row(each) for each in report.crowds])))
     return "\n\n".join(parts) + "\n"
 
 
@@ -84,6 +89,18 @@ _FOOTPRINT_HEAD = (
     "PSS a node",
     "descriptors",
     "descriptors a node",
+)
+
+_CROWD_HEAD = (
+    "UDP mappings at once",
+    "wanted",
+    "stand",
+    "the server's answer comes in",
+    "a stranger's packet comes in",
+    "astray",
+    "made in",
+    "flows at the end, of at most",
+    "kernel memory",
 )
 
 
@@ -112,6 +129,16 @@ def _footprint_row(footprint: Footprint) -> Row:
     )
 
 
+def _crowd_row(crowd: Held) -> Row:
+    return (
+        crowd.what,
+        *(str(count) for count in (crowd.wanted, crowd.mapped, crowd.answered, crowd.called, crowd.astray)),
+        f"{crowd.made_s:.1f} s",
+        f"{crowd.flows} of {crowd.most_flows}",
+        f"{crowd.memory_kib / 1024:.0f} MiB",
+    )
+
+
 def _missing(contest: Contest) -> Iterator[str]:
     for samples in contest.wanlab, contest.rival:
         if samples.missing:
@@ -124,8 +151,8 @@ def _median(samples: Samples[float], unit: Unit) -> str:
     value = statistics.median(samples.values)
     if unit is Unit.BITS_PER_SECOND:
         return f"{value / 1e9:.2f} Gbit/s"
-    if unit is Unit.PACKETS_PER_SECOND:
-        return f"{value / 1e3:.0f} k packets/s"
+    if unit in (Unit.PACKETS_PER_SECOND, Unit.FLOWS_PER_SECOND):
+        return f"{value / 1e3:.0f} k {unit.value}"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
 
 

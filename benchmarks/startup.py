@@ -32,7 +32,7 @@ class UpDown:
 
 def two_lans(turns: int) -> Iterator[Contest]:
     contenders = [
-        Contender("wanlab", partial(_wanlab, lambda: "two-lans", "alice", "coordinator")),
+        Contender("wanlab", partial(wanlab_up_down, lambda: "two-lans", "alice", "coordinator")),
         Contender("the article's commands", _article),
     ]
     wanlab, article = by_turns("two-lans", contenders, turns, before_each=settle)
@@ -44,7 +44,7 @@ def stars(sizes: Sequence[int], turns: int) -> Iterator[Contest]:
         what = f"star of {hosts}"
         topology = cache(partial(star, hosts))
         contenders = [
-            Contender("wanlab", partial(_wanlab, topology, "h0", f"h{hosts - 1}")),
+            Contender("wanlab", partial(wanlab_up_down, topology, "h0", f"h{hosts - 1}")),
             Contender("the floor", partial(_floor, hosts)),
         ]
         if hosts <= MOST_MININET_HOSTS:
@@ -67,7 +67,7 @@ def _contests(what: str, wanlab: Samples[UpDown], rival: Samples[UpDown], goal: 
     yield contest("up and down", lambda times: times.total_s, goal)
 
 
-def _wanlab(topology: "Callable[[], str | Topology]", sender: str, receiver: str) -> UpDown:
+def wanlab_up_down(topology: "Callable[[], str | Topology]", sender: str, receiver: str) -> UpDown:
     given = topology()
     start = time.monotonic()
     with new_lab(given) as lab:
