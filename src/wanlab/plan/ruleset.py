@@ -25,6 +25,7 @@ _PROTOCOLS = ("udp", "tcp")
 _LISTED = 2048  # ports that a router's rules list at most: rootless, 8192 are more than the kernel takes at once
 
 _DRAWS = 16  # how many ports are drawn for a new mapping before there is said to be none
+_NO_CHECKSUM = "0x6e6f6e65"  # the mark of a packet that is to leave without one; no mark leaves its router
 _DENSE = 0.4  # how large a part of what is drawn by its bits must lie in the range, for it to be drawn like that
 _PARTS = 4  # into how many parts a range is split where it is less
 _MOST_MAPPINGS = (
@@ -375,7 +376,10 @@ class _Learned:
         sport = f"{protocol} sport"
         take = f"{sport} > 1 {sport} != @wl_{protocol}_live{number} snat ip to {self.external[number]} : {sport}"
         yield _block(f"chain wl_{protocol}_try{number}", [f"jump wl_{protocol}_draw", take])
-        yield _block(f"chain wl_{protocol}_choose{number}", [f"jump wl_{protocol}_try{number}"] * _DRAWS + ["drop"])
+        # A datagram may have no checksum (RFC 768). With a port nft writes one all the same, and a wrong one.
+        note = [f"udp checksum 0 meta mark set {_NO_CHECKSUM}"] if protocol == "udp" else []
+        tries = [f"jump wl_{protocol}_try{number}"] * _DRAWS
+        yield _block(f"chain wl_{protocol}_choose{number}", [*note, *tries, "drop"])
 
     def _draws(self, protocol: str) -> Iterator[str]:
         """The chains that put a port into the packet of which nobody knows yet whether it is free; 0 or 1: none."""
@@ -432,6 +436,7 @@ class _Learned:
 
     def _learn_hook(self) -> Iterator[str]:
         """A filter chain: a nat chain sees a flow's first packet only, and timers there would never start anew."""
+        yield f"meta mark {_NO_CHECKSUM} udp checksum set 0"
         if self.hairpins:
             # The source as it was: by now it may be the external one.
             inside = f'oifname != "{self.wan}" ct original ip saddr {self._any_lan} ct status dnat'
