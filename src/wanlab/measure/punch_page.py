@@ -61,7 +61,8 @@ def svg(grid: Grid) -> str:
     names = list(grid.kinds)
     left = 24 + _LETTER * (max(map(len, names), default=0) + 4)
     height_of_one = _HEADING + _CELL * (len(names) + 2)
-    width = max(left + _CELL * len(names) + 24, 640)
+    legend = sum(40 + _LETTER * len(words) for _, _, words in _LEGEND)
+    width = max(left + _CELL * len(names) + 24, 24 + legend)
     height = height_of_one * len(grid.transports) + 40
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '
