@@ -20,6 +20,7 @@ from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.plan.change import change, reboot
 from wanlab.plan.compile import compile_network
 from wanlab.plan.counters import with_counters
+from wanlab.plan.hosts import hosts_file
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
@@ -29,7 +30,7 @@ from wanlab.runtime.server import Ready, Server, start, stop_all
 from wanlab.runtime.threads import in_thread
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.kept import Kept
-from wanlab.topology.network import Interface, IPAddress, Kind, Node, Route
+from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node, Route
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -261,16 +262,7 @@ class Lab:
         network = topology.resolve()
         steps = change(self.network, network)
         if steps:
-            self._tell(
-                {
-                    "verb": "change",
-                    "steps": encode(self._counted(steps)),
-                    "back": encode(self._counted(change(network, self.network))),
-                    "hosts": compile_network(network).hosts,
-                    "nodes": list(network.nodes),
-                    **_description(topology),
-                }
-            )
+            self._take(steps, change(network, self.network), topology, network)
         self.topology, self.network = topology, network
         self._nodes.clear()
         return steps
@@ -304,27 +296,31 @@ class Lab:
         Its programs run on, but for what belongs to the lab. Raises NoSuchNode, KernelError.
         """
         off, on = reboot(self.network, self.network[node].name)
-        self._steps(off)
+        self._take(off, (), self.topology, self.network)
         try:
             time.sleep(down_s)
         finally:
-            self._steps(on)
+            self._take(on, (), self.topology, self.network)
 
-    def _steps(self, steps: Sequence[Step]) -> None:
-        described = _description(self.topology)
-        hosts = compile_network(self.network).hosts
-        nodes = list(self.network.nodes)
-        self._tell({"verb": "change", "steps": encode(steps), "back": [], "hosts": hosts, "nodes": nodes, **described})
+    def _take(self, steps: Sequence[Step], back: Sequence[Step], topology: Topology, network: Network) -> None:
+        """Have the holder make *topology* of the lab by *steps*; by *back* it goes back where one is refused."""
+        connection = self._connect()
+        try:
+            connection.ask(
+                {
+                    "verb": "change",
+                    "steps": encode(self._counted(steps)),
+                    "back": encode(self._counted(back)),
+                    "hosts": hosts_file(network),
+                    "nodes": list(network.nodes),
+                    **_description(topology),
+                }
+            )
+        finally:
+            connection.close()
 
     def _counted(self, steps: Sequence[Step]) -> Sequence[Step]:
         return with_counters(steps) if self._count_rules else steps
-
-    def _tell(self, request: dict[str, Any]) -> None:
-        connection = self._connect()
-        try:
-            connection.ask(request)
-        finally:
-            connection.close()
 
     @contextlib.contextmanager
     def added(self, steps: Sequence[Step]) -> Iterator[None]:
