@@ -93,6 +93,17 @@ _SECTIONS = (
         ),
     ),
     _Section(
+        "Links as bad as real ones",
+        "In tc-netem's words. Mostly a profile's name or a dictionary is enough: see [impairment](file.md#impairment).",
+        (
+            _Class("topology/impairment.py", "Impairment", constructor=True),
+            _Class("topology/impairment.py", "LinkImpairment", constructor=True),
+            _Class("topology/impairment.py", "Bursts", importable=False),
+            _Class("topology/impairment.py", "Distribution", importable=False),
+            _Class("topology/impairment.py", "QueueUnit", importable=False),
+        ),
+    ),
+    _Section(
         "Errors",
         "Each says what is wrong, where (node, file and line) and what to do about it. "
         "The command line ends with the exit code shown: see [exit codes](exit-codes.md).",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab, LabNode
     from wanlab.runtime.process import Process
     from wanlab.runtime.server import Server
+    from wanlab.topology.impairment import Impairment, LinkImpairment
     from wanlab.topology.nat import Nat
     from wanlab.topology.network import Interface, Kind, Network, Node, Route
     from wanlab.topology.topology import Topology
@@ -46,6 +47,8 @@ _HOMES = {
     "Process": "wanlab.runtime.process",
     "Server": "wanlab.runtime.server",
     "Topology": "wanlab.topology.topology",
+    "Impairment": "wanlab.topology.impairment",
+    "LinkImpairment": "wanlab.topology.impairment",
     "Nat": "wanlab.topology.nat",
     "Interface": "wanlab.topology.network",
     "Network": "wanlab.topology.network",
@@ -66,6 +69,7 @@ _HOMES = {
 __all__ = [
     "Check",
     "CommandNotFound",
+    "Impairment",
     "Interface",
     "KernelError",
     "Kind",
@@ -73,6 +77,7 @@ __all__ = [
     "LabEnded",
     "LabExists",
     "LabNode",
+    "LinkImpairment",
     "MachineError",
     "Nat",
     "Network",

@@ -230,11 +230,34 @@ def table(required: dict[str, Any] | None = None, **optional: Any) -> st.SearchS
 
 FILTERINGS = [kind.value for kind in Filtering]
 IPV6 = [kind.value for kind in Ipv6]
-INTERFACES = st.lists(table({"link": NAMES}, name=INTERFACE_NAME, address=ADDRESSES, mtu=MTU), max_size=2)
+TIME = st.sampled_from(["20ms", "0.5s", "100us", "0", "70s", "5", "-1ms"])
+PERCENT = st.sampled_from(["1%", "0.1%", "100%", "101%", "0%", "1"])
+DIRECTION: dict[str, Any] = {
+    "delay": TIME,
+    "jitter": TIME,
+    "distribution": st.sampled_from(["uniform", "normal", "pareto", "gauss"]),
+    "loss": PERCENT,
+    "gemodel": table({"p": PERCENT, "r": PERCENT}, **{"1-h": PERCENT, "1-k": PERCENT}),
+    "rate": st.sampled_from(["10mbit", "1gbit", "0.5kbit", "10mbps", "0mbit"]),
+    "queue": st.sampled_from([100, 0, "50ms", "64kb", "x"]),
+    "duplicate": PERCENT,
+    "corrupt": PERCENT,
+    "reorder": PERCENT,
+    "seed": st.integers(-1, 9),
+    "hit_arp": st.booleans(),
+}
+PROFILE = st.sampled_from(["none", "4g", "wifi-bad", "5h"])
+IMPAIRMENT = PROFILE | table(profile=PROFILE, up=table(**DIRECTION), down=table(**DIRECTION), **DIRECTION)
+INTERFACES = st.lists(
+    table({"link": NAMES}, name=INTERFACE_NAME, address=ADDRESSES, mtu=MTU, impairment=IMPAIRMENT), max_size=2
+)
+SWITCH_LINK = NAMES | table({"switch": NAMES}, impairment=IMPAIRMENT)
 SHAPED = table(
     name=NAMES,
     overlapping_lans=st.booleans(),
-    switch=st.dictionaries(NAMES, table(subnet=SUBNETS, mtu=MTU, link=NAMES | st.lists(NAMES, max_size=2)), max_size=2),
+    switch=st.dictionaries(
+        NAMES, table(subnet=SUBNETS, mtu=MTU, link=SWITCH_LINK | st.lists(SWITCH_LINK, max_size=2)), max_size=2
+    ),
     router=st.dictionaries(
         NAMES,
         table(
@@ -246,12 +269,15 @@ SHAPED = table(
             ipv6=st.sampled_from([*IPV6, "x"]),
             ipv6_prefix=st.sampled_from(["2a00:5:1::/64", "fd00::/64", "fd00::/127", "10.0.0.0/24"]),
             mtu=MTU,
+            impairment=IMPAIRMENT,
             interface=INTERFACES,
         ),
         max_size=3,
     ),
     host=st.dictionaries(
-        NAMES, table(link=NAMES, address=ADDRESSES, mtu=MTU, interface=INTERFACE_NAME | INTERFACES), max_size=3
+        NAMES,
+        table(link=NAMES, address=ADDRESSES, mtu=MTU, impairment=IMPAIRMENT, interface=INTERFACE_NAME | INTERFACES),
+        max_size=3,
     ),
     link=st.lists(
         table(
@@ -262,6 +288,7 @@ SHAPED = table(
             },
             subnet=SUBNETS,
             mtu=MTU,
+            impairment=IMPAIRMENT,
         ),
         max_size=2,
     ),

@@ -8,7 +8,24 @@ from pydantic import BaseModel, ValidationError
 
 from wanlab.errors import Source, TopologyError, did_you_mean
 from wanlab.topology.lines import Lines, Path
-from wanlab.topology.schema import LIST, TABLE, TEXT, End, Host, Interface, Lab, Link, Nat, Router, Switch
+from wanlab.topology.schema import (
+    FLAG,
+    LIST,
+    TABLE,
+    TEXT,
+    Direction,
+    End,
+    GeModel,
+    Host,
+    Impairment,
+    Interface,
+    Lab,
+    Link,
+    Nat,
+    Router,
+    Switch,
+    SwitchLink,
+)
 
 _TABLES: dict[str, type[BaseModel]] = {"switch": Switch, "router": Router, "host": Host, "link": Link}
 _MUST_BE = {
@@ -72,14 +89,15 @@ def short(value: object) -> str:
 
 def _complaint(error: Any, lines: Lines, file: str) -> TopologyError:
     kind: str = error["type"]
-    path = tuple(part for part in error["loc"] if part not in (TEXT, LIST, TABLE))
+    path = tuple(part for part in error["loc"] if part not in (TEXT, LIST, TABLE, FLAG))
     if path and path[-1] == "[key]":
         path = path[:-1]
         kind = "key"
     where = Source(file, lines.of(path))
     match kind:
         case "extra_forbidden":
-            known = _table_at(path[:-1]).model_fields
+            fields = _table_at(path[:-1]).model_fields
+            known = [field.alias or name for name, field in fields.items()]
             return TopologyError(
                 f"unknown key {short(path[-1])} in {spoken(path[:-1])}",
                 where=where,
@@ -108,6 +126,14 @@ def _table_at(path: Path) -> type[BaseModel]:
             return Interface
         case ("router", _, "nat"):
             return Nat
+        case (*_, "gemodel"):
+            return GeModel
+        case (*_, "impairment", "up" | "down"):
+            return Direction
+        case (*_, "impairment"):
+            return Impairment
+        case ("switch", _, "link", *_):
+            return SwitchLink
         case (str(key), *_) if key in _TABLES:
             return _TABLES[key]
     return Lab

@@ -15,6 +15,8 @@ from pathlib import PurePath
 from typing import Any
 
 from wanlab.errors import Source, TopologyError
+from wanlab.topology.impairment import LinkImpairment
+from wanlab.topology.impairment_text import impairment_table, parse_impairment
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.lines import Lines, Path
 from wanlab.topology.names import check_interface_name, check_node_name
@@ -70,6 +72,7 @@ def to_document(topology: Topology) -> dict[str, Any]:
                 ends=[_end(node.name, port.name, port.addresses), _end(port.to, port.peer_name, port.peer_addresses)],
                 subnet=_one_or_more(port.subnets),
                 mtu=port.mtu,
+                impairment=impairment_table(port.impairment),
             )
             for node, port in sorted(
                 ((node, port) for node in nodes for port in node.ports if port.cable), key=lambda cable: cable[1].order
@@ -122,7 +125,7 @@ class _Reader:
             self._check(path, table, addresses=("address",))
             parse_lan(name, table.get("lan"), self._at(*path, "lan"))
             self._check_guard(name, path, table)
-            of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu")
+            of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu", "impairment")
             loose = {} if "uplink" in table else {key: table.get(key) for key in of_uplink}
             slaac = table.get("slaac", False)
             self.topology.router(name, lan=table.get("lan"), slaac=slaac, source=self._at(*path), **loose)
@@ -133,10 +136,16 @@ class _Reader:
         path = (kind, name)
         node = self.topology.nodes[name]
         if isinstance(node, Switch):
-            for index, other in enumerate(_several(table.get("link"))):
-                at = self._at(*path, "link", index)
-                self._refuse_unless(Kind.SWITCH, other, at, f"switch {name!r}")
-                node.connect(other, source=at)
+            links = table.get("link")
+            one = isinstance(links, Mapping)
+            several: list[Any] = [links] if one else _several(links)
+            for index, link in enumerate(several):
+                place: Path = (*path, "link") if one else (*path, "link", index)
+                other: Document = {"switch": link} if isinstance(link, str) else link
+                self._check(place, other)
+                at = self._at(*place, "switch")
+                self._refuse_unless(Kind.SWITCH, other["switch"], at, f"switch {name!r}")
+                node.connect(other["switch"], impairment=other.get("impairment"), source=at)
         elif isinstance(node, Router) and "uplink" in table:
             self.topology.node(table["uplink"], self._at(*path, "uplink"))
             at = self._at(*path, "nat" if "nat" in table else "uplink")
@@ -148,6 +157,7 @@ class _Reader:
                 ipv6_prefix=table.get("ipv6_prefix"),
                 source=at,
                 mtu=table.get("mtu"),
+                impairment=table.get("impairment"),
                 address=table.get("address"),
             )
             assert node.uplink is not None
@@ -161,7 +171,7 @@ class _Reader:
 
     def _plug_host(self, host: Host, table: Document) -> None:
         named = table.get("interface")
-        first = {key: table[key] for key in ("link", "address", "mtu") if key in table}
+        first = {key: table[key] for key in ("link", "address", "mtu", "impairment") if key in table}
         if isinstance(named, str):
             first["name"] = named
         if "link" in first:
@@ -187,7 +197,14 @@ class _Reader:
             )
         if other is not node and "address" in table:
             at = self._at(*path, "address")
-        node.connect(other, name=table.get("name"), address=table.get("address"), mtu=table.get("mtu"), source=at)
+        node.connect(
+            other,
+            name=table.get("name"),
+            address=table.get("address"),
+            mtu=table.get("mtu"),
+            impairment=table.get("impairment"),
+            source=at,
+        )
 
     # -- cables --------------------------------------------------------------------------------------------------
 
@@ -203,8 +220,10 @@ class _Reader:
             self._refuse_unless(None, end["node"], self._at(*at, "node"), f"link {index + 1}")
             ends.append(end)
         near, far = ends
+        impairment = self._impairment(path, table)
         if self.topology.nodes[near["node"]].kind is Kind.HOST and self.topology.nodes[far["node"]].kind is Kind.ROUTER:
             near, far = far, near  # from a host to a router would mean a place in its LAN
+            impairment = impairment.turned if impairment else None
         self.topology.nodes[near["node"]].connect(
             far["node"],
             name=near.get("name"),
@@ -213,6 +232,7 @@ class _Reader:
             peer_address=far.get("address"),
             subnet=table.get("subnet"),
             mtu=table.get("mtu"),
+            impairment=impairment,
             source=self._at(*path),
         )
 
@@ -234,9 +254,15 @@ class _Reader:
         for key in subnets:
             parse_subnets(table.get(key), self._at(*path, key))
         check_mtu(table.get("mtu"), self._at(*path, "mtu"))
+        self._impairment(path, table)
         name = table.get("name")
         if name is not None:
             check_interface_name(name, self._at(*path, name_key))
+
+    def _impairment(self, path: Path, table: Document) -> LinkImpairment | None:
+        kind, name, *_ = path
+        who = f"{kind} {name + 1}" if isinstance(name, int) else f"{kind} {name!r}"
+        return parse_impairment(table.get("impairment"), lambda *keys: self._at(*path, "impairment", *keys), who)
 
     def _check_guard(self, router: str, path: Path, table: Document) -> None:
         """The same for what is between a router's sides."""
@@ -269,7 +295,13 @@ class _Reader:
 
 
 def _switch(node: Switch) -> dict[str, Any]:
-    return _said(subnet=_one_or_more(node.subnets), mtu=node.mtu, link=_one_or_more([port.to for port in node.ports]))
+    links = [_switch_link(port) for port in node.ports]
+    return _said(subnet=_one_or_more(node.subnets), mtu=node.mtu, link=links[0] if len(links) == 1 else links)
+
+
+def _switch_link(port: Port) -> str | dict[str, Any]:
+    table = impairment_table(port.impairment)
+    return port.to if table is None else {"switch": port.to, "impairment": table}
 
 
 def _router(node: Router) -> dict[str, Any]:
@@ -277,7 +309,8 @@ def _router(node: Router) -> dict[str, Any]:
     lan = [*node.lan_addresses, *(subnet for subnet in node.lan_subnets if subnet not in given)]
     table = _said(lan=_one_or_more(lan), slaac=node.slaac or None)
     if node.uplink is not None:
-        table = _said(uplink=node.uplink.to, address=_one_or_more(node.uplink.addresses), mtu=node.uplink.mtu) | table
+        uplink = _interface(node.uplink)
+        table = {"uplink": uplink.pop("link")} | {key: value for key, value in uplink.items() if key != "name"} | table
         if node.nat != LINUX:
             table["nat"] = to_table(node.nat) if node.nat else "none"
         if not node.firewall or node.filtering:
@@ -298,7 +331,13 @@ def _host(node: Host) -> dict[str, Any]:
 
 
 def _interface(port: Port) -> dict[str, Any]:
-    return _said(link=port.to, name=port.name, address=_one_or_more(port.addresses), mtu=port.mtu)
+    return _said(
+        link=port.to,
+        name=port.name,
+        address=_one_or_more(port.addresses),
+        mtu=port.mtu,
+        impairment=impairment_table(port.impairment),
+    )
 
 
 def _end(node: str, name: str | None, addresses: tuple[Address, ...]) -> str | dict[str, Any]:

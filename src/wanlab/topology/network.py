@@ -11,6 +11,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from wanlab.errors import NoSuchNode, did_you_mean
+from wanlab.topology.impairment import Impairment
 from wanlab.topology.ipv6 import Ipv6, PrefixPair
 from wanlab.topology.nat import Filtering, Nat
 
@@ -49,6 +50,8 @@ class Interface:
     """Whether its IPv6 address and default route come by router advertisements."""
     advertises: bool = False
     """Whether its router sends router advertisements there."""
+    egress: Impairment | None = None
+    """What becomes of the packets that it sends; what becomes of those it receives is the other end's."""
 
     @property
     def address(self) -> IPAddress:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wanlab.errors import Source, TopologyError
+from wanlab.topology.impairment import Impairment
 from wanlab.topology.ipv6 import PrefixPair
 from wanlab.topology.macs import mac_of
 from wanlab.topology.network import Interface, Kind, Link, Network, Node, Route, Segment
@@ -44,18 +45,40 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
     ]
     subnets = {name: tuple(segment.subnets) for name, segment in wiring.segments.items()}
     routes = routes_of(attachments, subnets, {node.name for node in _of(wiring, Kind.ROUTER)})
+    egress = _egress(wiring)
     ordered = (*_of(wiring, Kind.SWITCH), *_of(wiring, Kind.ROUTER), *_of(wiring, Kind.HOST))
     return Network(
         wiring.topology.name,
         wiring.topology.title,
-        {node.name: _node(wiring, node, routes.get(node.name, ()), prefixes.get(node.name, ())) for node in ordered},
+        {
+            node.name: _node(wiring, node, routes.get(node.name, ()), prefixes.get(node.name, ()), egress)
+            for node in ordered
+        },
         tuple(Link(cable.a, cable.b) for cable in wiring.cables),
         {s.name: Segment(s.name, tuple(s.subnets), s.mtu) for s in wiring.segments.values()},
     )
 
 
-def _node(wiring: Wiring, node: Declared, routes: tuple[Route, ...], prefixes: tuple[PrefixPair, ...]) -> Node:
-    interfaces = tuple(_interfaces(wiring, node))
+_Egress = Mapping[tuple[str, str], Impairment | None]
+
+
+def _egress(wiring: Wiring) -> _Egress:
+    """What becomes of what each end of an impaired cable sends."""
+    found: dict[tuple[str, str], Impairment | None] = {}
+    for cable in wiring.cables:
+        if cable.impairment is not None:
+            found |= {cable.a: cable.impairment.up, cable.b: cable.impairment.down}
+    return found
+
+
+def _node(
+    wiring: Wiring,
+    node: Declared,
+    routes: tuple[Route, ...],
+    prefixes: tuple[PrefixPair, ...],
+    egress: _Egress,
+) -> Node:
+    interfaces = tuple(_interfaces(wiring, node, egress))
     if not isinstance(node, Router):
         return Node(node.name, node.kind, interfaces, routes)
     return Node(
@@ -72,13 +95,14 @@ def _node(wiring: Wiring, node: Declared, routes: tuple[Route, ...], prefixes: t
     )
 
 
-def _interfaces(wiring: Wiring, node: Declared) -> Iterator[Interface]:
+def _interfaces(wiring: Wiring, node: Declared, egress: _Egress) -> Iterator[Interface]:
     bridge, segment = wiring.bridges.get(node.name, (None, None))
     if bridge is not None and segment is not None:
         if node.kind is Kind.SWITCH:
             yield Interface(node.name, bridge, segment.name, mtu=segment.mtu, bridge=True)
         for _, port in wiring.ports[node.name]:
-            yield Interface(node.name, port, segment.name, mtu=segment.mtu, master=bridge)
+            way = egress.get((node.name, port))
+            yield Interface(node.name, port, segment.name, mtu=segment.mtu, master=bridge, egress=way)
     for member, segment in wiring.members[node.name]:
         yield Interface(
             node.name,
@@ -90,6 +114,7 @@ def _interfaces(wiring: Wiring, node: Declared) -> Iterator[Interface]:
             bridge=member.interface == bridge,
             slaac=member.slaac,
             advertises=member.advertises,
+            egress=egress.get((node.name, member.interface)),
         )
 
 

@@ -13,8 +13,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from wanlab.topology import nat
+from wanlab.topology.impairment import Distribution
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.parse import MAX_MTU, MIN_MTU
+from wanlab.topology.profiles import PROFILES
 
 # Which of several shapes a value has. pydantic puts these into the path of an error; `complaints` takes them out.
 TEXT, LIST, TABLE, FLAG = "<text>", "<list>", "<table>", "<flag>"
@@ -53,6 +55,70 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class GeModel(Table):
+    """Loss in bursts, by the model of Gilbert and Elliott: a good and a bad state."""
+
+    p: str = Field(description="The chance, at each packet, to go from the good state to the bad one (1%).")
+    r: str = Field(description="The chance to come back (25%). The mean length of a burst is its inverse.")
+    lost_when_bad: str = Field(
+        ABSENT, alias="1-h", description="The chance of a packet to be lost in the bad state. 100% where not given."
+    )
+    lost_when_good: str = Field(
+        ABSENT, alias="1-k", description="The chance of a packet to be lost in the good state. 0% where not given."
+    )
+
+
+def _queue_shape(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return FLAG
+    return TEXT if isinstance(value, str) else None
+
+
+class Direction(Table):
+    """What becomes of the packets of one direction, in tc-netem's words."""
+
+    delay: str = Field(ABSENT, description="How long each packet takes (20ms), one way.")
+    jitter: str = Field(ABSENT, description="How much the delay varies (5ms); not more than the delay.")
+    distribution: str = _choice(
+        Distribution, "How the delays lie around the middle. uniform where not given: none is off by more than jitter."
+    )
+    loss: str = Field(ABSENT, description="Each packet's chance to be lost (1%), whatever became of the others.")
+    gemodel: GeModel = Field(ABSENT, description="Loss in bursts, in place of loss.")
+    rate: str = Field(ABSENT, description="The most that is carried (10mbit), with Ethernet headers.")
+    queue: Annotated[
+        Annotated[int, Tag(FLAG)] | Annotated[str, Tag(TEXT)],
+        Discriminator(_queue_shape, custom_error_type="shape", custom_error_message="a whole number or text"),
+    ] = Field(
+        ABSENT,
+        description="The most that waits for its turn, beside what is under way: packets (100), bytes (64kb) or a "
+        "time (50ms). Goes with rate. 1000 packets where not given.",
+    )
+    duplicate: str = Field(ABSENT, description="Each packet's chance to arrive twice (1%).")
+    corrupt: str = Field(ABSENT, description="Each packet's chance to have one bit turned round (0.1%).")
+    reorder: str = Field(
+        ABSENT, description="Each packet's chance to be sent at once, before those that are being delayed (25%)."
+    )
+    seed: int = Field(
+        ABSENT, description="What chance starts from: the same seed and the same packets, the same losses."
+    )
+    hit_arp: bool = Field(ABSENT, description="Whether ARP and neighbour discovery suffer too. false: they are spared.")
+
+
+class Impairment(Direction):
+    """What a link does to packets. Keys beside up and down are for both directions."""
+
+    profile: str = Field(ABSENT, description="What to start from.", json_schema_extra={"enum": ["none", *PROFILES]})
+    up: Direction = Field(ABSENT, description="What differs for what this end sends.")
+    down: Direction = Field(ABSENT, description="What differs for what this end receives.")
+
+
+ImpairmentOrName = Annotated[
+    Annotated[str, Tag(TEXT), Field(json_schema_extra={"enum": ["none", *PROFILES]})]
+    | Annotated[Impairment, Tag(TABLE)],
+    Discriminator(_shape, custom_error_type="shape", custom_error_message="the name of a profile or a table"),
+]
+
+
 class Interface(Table):
     """One more interface of a host or a router."""
 
@@ -63,6 +129,34 @@ class Interface(Table):
         description="Its address, or several; with a prefix length (10.1.0.1/24) or without. Chosen where not given.",
     )
     mtu: Mtu = Field(ABSENT, description="Its MTU in bytes; that of what it is plugged into where not given.")
+    impairment: ImpairmentOrName = Field(
+        ABSENT, description="What its link does to packets; up is what this node sends. Nothing where not given."
+    )
+
+
+class SwitchLink(Table):
+    """A link between two switches."""
+
+    switch: str = Field(description="The other switch.")
+    impairment: ImpairmentOrName = Field(
+        ABSENT, description="What the link does to packets; up is what this switch sends. Nothing where not given."
+    )
+
+
+SwitchLinks = Annotated[
+    Annotated[str, Tag(TEXT)]
+    | Annotated[SwitchLink, Tag(TABLE)]
+    | Annotated[
+        list[
+            Annotated[
+                Annotated[str, Tag(TEXT)] | Annotated[SwitchLink, Tag(TABLE)],
+                Discriminator(_shape, custom_error_type="shape", custom_error_message="a switch's name or a table"),
+            ]
+        ],
+        Tag(LIST),
+    ],
+    Discriminator(_shape, custom_error_type="shape", custom_error_message="text, a table or a list of them"),
+]
 
 
 class Switch(Table):
@@ -74,7 +168,7 @@ class Switch(Table):
         "or a private one where it is the inside of a router.",
     )
     mtu: Mtu = Field(ABSENT, description="The MTU, in bytes, of all that is plugged in. 1500 where not given.")
-    link: Texts = Field(ABSENT, description="Other switches that it is linked to; they become one network.")
+    link: SwitchLinks = Field(ABSENT, description="Other switches that it is linked to; they become one network.")
 
 
 class Nat(Table):
@@ -166,6 +260,9 @@ class Router(Table):
         "not given.",
     )
     mtu: Mtu = Field(ABSENT, description="The MTU of its uplink in bytes.")
+    impairment: ImpairmentOrName = Field(
+        ABSENT, description="What its uplink does to packets; up is what the router sends. Nothing where not given."
+    )
     interface: list[Interface] = Field(
         ABSENT, description="Further interfaces. The nodes on their switches send through this router."
     )
@@ -183,6 +280,9 @@ class Host(Table):
         "Chosen where not given.",
     )
     mtu: Mtu = Field(ABSENT, description="The MTU of its first interface in bytes.")
+    impairment: ImpairmentOrName = Field(
+        ABSENT, description="What its first interface's link does to packets; up is what the host sends."
+    )
     interface: Annotated[
         Annotated[str, Tag(TEXT)] | Annotated[list[Interface], Tag(LIST)],
         Discriminator(_shape, custom_error_type="shape", custom_error_message="text or tables"),
@@ -214,6 +314,9 @@ class Link(Table):
     ] = Field(description="Its two ends: names of nodes, or tables that say more.", min_length=2, max_length=2)
     subnet: Texts = Field(ABSENT, description="Its subnet, or one for each family. Chosen where not given.")
     mtu: Mtu = Field(ABSENT, description="The MTU of both ends in bytes. 1500 where not given.")
+    impairment: ImpairmentOrName = Field(
+        ABSENT, description="What it does to packets; up is what the first end sends. Nothing where not given."
+    )
 
 
 class Lab(Table):

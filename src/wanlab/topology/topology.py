@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import Source, TopologyError, did_you_mean
+from wanlab.topology.impairment import LinkImpairment
+from wanlab.topology.impairment_text import Said, parse_impairment
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.kept import NOTHING
 from wanlab.topology.names import check_interface_name, check_node_name
@@ -54,6 +56,8 @@ class Port:
     """True for a cable of its own to another host or router; False for a place on a switch or on a router's LAN."""
     order: int = 0
     """The how-manieth of the topology's links it is: cables are laid in this order."""
+    impairment: LinkImpairment | None = None
+    """What its link does to packets, as this end sees it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +81,7 @@ class Declared:
         peer_address: Texts = None,
         subnet: Texts = None,
         mtu: int | None = None,
+        impairment: Said = None,
         source: Source | None = None,
     ) -> None:
         """Give this node one more interface, plugged into *to*.
@@ -84,7 +89,8 @@ class Declared:
         *to* is a switch, a router (its LAN is meant, unless this is a router too: then a cable between the two), or a
         host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ...: first for what is plugged
         into switches and routers, then for cables, each in the order of these calls. *subnet*, *peer_name* and
-        *peer_address* are for cables. Raises TopologyError.
+        *peer_address* are for cables. *impairment* is what the link does to packets: the name of a profile, a
+        dictionary as a file's table is, or objects; `up` is what this node sends. Raises TopologyError.
         """
         source = source or _caller()
         other = self.topology.node(to, source)
@@ -127,6 +133,7 @@ class Declared:
                 source,
                 cable,
                 self.topology._count_link(),
+                parse_impairment(impairment, lambda *keys: source, f"{self.kind.value} {self.name!r}"),
             )
         )
 
@@ -177,6 +184,7 @@ class Router(Declared):
         ipv6: str | Ipv6 | None = None,
         ipv6_prefix: str | None = None,
         mtu: int | None = None,
+        impairment: Said = None,
         source: Source | None = None,
     ) -> None:
         """Give a router that was declared without one its uplink: the arguments are those of `Topology.router`.
@@ -205,6 +213,7 @@ class Router(Declared):
             parse_addresses(address, source),
             mtu=check_mtu(mtu, source),
             source=source,
+            impairment=parse_impairment(impairment, lambda *keys: source, f"router {self.name!r}"),
         )
 
 
@@ -261,6 +270,7 @@ class Topology:
         address: Texts = None,
         interface: str | None = None,
         mtu: int | None = None,
+        impairment: Said = None,
         source: Source | None = None,
     ) -> Host:
         """Add a host, plugged into *link* (see :meth:`Declared.connect`) if one is given."""
@@ -268,8 +278,8 @@ class Topology:
         host = Host(self, name, source)
         self._add(host)
         if link is not None:
-            host.connect(link, name=interface, address=address, mtu=mtu, source=source)
-        elif address or interface or mtu:
+            host.connect(link, name=interface, address=address, mtu=mtu, impairment=impairment, source=source)
+        elif address or interface or mtu or impairment:
             raise TopologyError(
                 f"host {name!r} has an interface and no link", where=source, hint="say what it is linked to"
             )
@@ -288,6 +298,7 @@ class Topology:
         ipv6: str | Ipv6 | None = None,
         ipv6_prefix: str | None = None,
         mtu: int | None = None,
+        impairment: Said = None,
         source: Source | None = None,
     ) -> Router:
         """Add a router.
@@ -301,15 +312,16 @@ class Topology:
         comes in by the uplink unasked; True where there is an uplink and nothing is said. "endpoint-independent",
         "address-dependent" or "address-and-port-dependent" say whom it lets in to a host's port that has sent, where
         no NAT decides that (RFC 6092). *ipv6* is what becomes of IPv6 at the uplink: "route", "prefix-translation"
-        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu*: of the uplink.
+        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu* and
+        *impairment* (see :meth:`Declared.connect`) are the uplink's.
         """
         source = source or _caller()
         translates = nat not in (None, "none") or ipv6 not in (None, "route", Ipv6.ROUTE) or ipv6_prefix
-        if uplink is None and (translates or firewall or address or mtu):
+        if uplink is None and (translates or firewall or address or mtu or impairment):
             raise TopologyError(
                 f"router {name!r} has no uplink, so it has nothing to translate or to guard",
                 where=source,
-                hint="give it an uplink, or leave out nat, firewall, ipv6, ipv6_prefix, address and mtu",
+                hint="give it an uplink, or leave out nat, firewall, ipv6, ipv6_prefix, address, mtu and impairment",
             )
         lan_addresses, lan_subnets = parse_lan(name, lan, source)
         router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets, slaac=slaac)
@@ -323,6 +335,7 @@ class Topology:
                 ipv6=ipv6,
                 ipv6_prefix=ipv6_prefix,
                 mtu=mtu,
+                impairment=impairment,
                 source=source,
             )
         return router

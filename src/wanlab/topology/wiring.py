@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wanlab.errors import Source, TopologyError
+from wanlab.topology.impairment import LinkImpairment
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.names import fits_interface
 from wanlab.topology.network import DEFAULT_MTU, IPInterface, IPNetwork, Kind
@@ -68,6 +69,8 @@ class Cable:
 
     a: tuple[str, str]
     b: tuple[str, str]
+    impairment: LinkImpairment | None = None
+    """As the end *a* sees it."""
 
 
 class Wiring:
@@ -134,7 +137,9 @@ class Wiring:
                 self._merge(into=b, gone=a)
                 self.cables.append(
                     Cable(
-                        self._bridge_port(switch.name, port.to, "br0"), self._bridge_port(port.to, switch.name, "br0")
+                        self._bridge_port(switch.name, port.to, "br0"),
+                        self._bridge_port(port.to, switch.name, "br0"),
+                        port.impairment,
                     )
                 )
 
@@ -199,7 +204,7 @@ class Wiring:
             far = self._bridge_port(port.to, node.name, self.bridges[port.to][0], member.interface)
         else:
             far = (port.to, "lan")
-        self.cables.append(Cable((node.name, member.interface), far))
+        self.cables.append(Cable((node.name, member.interface), far, port.impairment))
         if gateway and isinstance(node, Router) and node.uplink is not None:
             segment.public = False
 
@@ -219,7 +224,7 @@ class Wiring:
         near = self._member(node, port, segment, gateway=node.kind is Kind.ROUTER)
         far_port = Port(node.name, port.peer_name, port.peer_addresses, mtu=port.mtu, source=port.source)
         far = self._member(other, far_port, segment, gateway=other.kind is Kind.ROUTER)
-        self.cables.append(Cable((node.name, near.interface), (other.name, far.interface)))
+        self.cables.append(Cable((node.name, near.interface), (other.name, far.interface), port.impairment))
 
     def _reserve_names(self, node: Declared) -> None:
         """Names that were given, before any is chosen."""
