@@ -12,7 +12,7 @@ demo: ## bring up the lab two-lans, prove it, show it, take it down
 	@tools/setup demo
 	@tools/demo
 
-test: ## run the tests (as root: once as root, once as an ordinary user); ARGS="-k nat -n auto" goes to pytest
+test: ## run the tests (as root: as root and as an ordinary user); ARGS="-k nat -n auto" goes to pytest
 	@tools/setup test
 	@tools/test $(ARGS)
 

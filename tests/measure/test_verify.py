@@ -207,6 +207,8 @@ def test_the_port_that_a_server_reports_is_the_one_on_the_wire() -> None:
     assert address == expected
 
 
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.timeout(240)
 def test_a_large_star_is_verified_in_part_and_says_so() -> None:
     with Lab(shapes.star(500)) as lab:
         report = lab.verify()
@@ -214,6 +216,8 @@ def test_a_large_star_is_verified_in_part_and_says_so() -> None:
     assert any("of 500 nodes" in note for note in report.notes)
 
 
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.timeout(240)
 def test_a_broken_host_beyond_the_full_grid_is_still_found() -> None:
     with Lab(shapes.star(150)) as lab:
         lab["h149"].run(["ip", "link", "set", "eth0", "down"], check=True)

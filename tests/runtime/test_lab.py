@@ -285,6 +285,8 @@ def test_programs_that_want_the_same_name_at_once_get_it_one_after_the_other(run
     assert problems == []
 
 
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.timeout(240)
 def test_a_star_of_a_thousand_hosts_comes_up_at_the_default_limit_of_descriptors() -> None:
     run_program("""
 import resource
