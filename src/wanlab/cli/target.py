@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from wanlab.runtime.connection import only_lab
+from wanlab.runtime.connection import default_lab
 from wanlab.runtime.directory import runtime_directory
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def lab_name(given: str | None) -> str:
 
     Raises NoSuchLab where nothing says which.
     """
-    return given or os.environ.get("WANLAB_LAB") or only_lab(runtime_directory())
+    return given or default_lab(runtime_directory())
 
 
 def attach(given: str | None) -> Lab:

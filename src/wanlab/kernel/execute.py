@@ -61,6 +61,7 @@ class Namespaces:
         unshare(CLONE_NEWNET)  # a namespace of the lab's own, with no cable, for what runs in no node
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._here: str | None = None
+        _bring_up_loopback()
 
     def create(self, node: str) -> None:
         """Make a namespace and enter it."""
@@ -329,6 +330,15 @@ class Executor:
             except OSError:
                 raise OSError(errno.ENODEV, f"there is no interface {interface!r}") from None
         return index
+
+
+def _bring_up_loopback() -> None:
+    netlink = Netlink()
+    try:
+        netlink.set_up(_LO)
+        netlink.flush(lambda which, number, words: OSError(number, words or os.strerror(number)))
+    finally:
+        netlink.close()
 
 
 def _await_address(interface: str, address: str) -> None:

@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 
 from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
-from wanlab.runtime.directory import labs, runtime_directory, socket_name
+from wanlab.runtime.directory import labs, socket_name
 from wanlab.runtime.protocol import Frames, Message, raise_if_error, receive, send
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -81,9 +81,12 @@ def connect(directory: Path, name: str) -> Connection:
     return Connection(connection)
 
 
-def only_lab(directory: Path | None = None) -> str:
-    """The name of the one lab that is up. Raises NoSuchLab where there is none, or more than one."""
-    names = labs(directory or runtime_directory())
+def default_lab(directory: Path) -> str:
+    """The name of the lab that this program runs in (`WANLAB_LAB`), else of the one that is up. Raises NoSuchLab."""
+    inside = os.environ.get("WANLAB_LAB")
+    if inside:
+        return inside
+    names = labs(directory)
     if not names:
         raise NoSuchLab("no lab is up", hint="bring one up: wanlab up two-lans")
     if len(names) > 1:

@@ -22,7 +22,7 @@ from wanlab.plan.compile import compile_network
 from wanlab.plan.counters import with_counters
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.steps import Step, encode
-from wanlab.runtime.connection import Connection, connect, forge, only_lab, wait_until_cleared
+from wanlab.runtime.connection import Connection, connect, default_lab, forge, wait_until_cleared
 from wanlab.runtime.directory import check_lab_name, runtime_directory
 from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
 from wanlab.runtime.record import Log, Record
@@ -80,9 +80,12 @@ class Lab:
 
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
-        """The lab of that name that is up already, or the only one. Closing it leaves the lab up. Raises NoSuchLab."""
+        """A lab that is up already: the one of that name, or that this program runs in, or the only one.
+
+        Closing it leaves the lab up. Raises NoSuchLab.
+        """
         directory = runtime_directory()
-        name = name or only_lab(directory)
+        name = name or default_lab(directory)
         connection = connect(directory, name)
         try:
             info, _ = connection.ask({"verb": "info"})
@@ -247,7 +250,9 @@ class Lab:
 
     def shell(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
-        return Process(self._connect(), None, args, **options)
+        process = Process(self._connect(), None, args, **options)
+        self._keep(process)
+        return process
 
     # -- changes -------------------------------------------------------------------------------------------------
 
