@@ -29,6 +29,21 @@ _PAUSE_S = 0.005  # between looks, so that packets are read many at a time
 _SHARE = 3  # how long it pauses for the time that it worked: a quarter of a core
 _PACKET_OVERHEAD = 200  # bytes that a packet takes in memory besides its own, about
 
+# Of a capture that is made in case that something fails:
+_MOST_NODES = 128  # a socket is opened in each
+_SNAP_BYTES = 2048  # whole packets, but of the 64 KiB ones that hosts pass to each other in one piece
+_MOST_BYTES_IN_CASE = 32 << 20
+
+
+def capture_in_case(lab: Lab, *, however_large: bool = False) -> Capture | None:
+    """A capture that costs little, for the case that something fails; None for a lab where it would cost much.
+
+    Raises LabEnded.
+    """
+    if len(lab.network.nodes) > _MOST_NODES and not however_large:
+        return None
+    return Capture(lab, snap_bytes=_SNAP_BYTES, most_bytes=_MOST_BYTES_IN_CASE)
+
 
 class Capture:
     """Captures from now on, until `stop`; as a context manager until the end of the `with`::

@@ -84,11 +84,8 @@ def _processes(run: Run, records: tuple[Record, ...]) -> None:
     listed = []
     lines = []
     for number, record in enumerate(records, 1):
-        name = f"processes/{number:02}-{record.node or 'lab'}-{Path(record.args[0]).name}.log"
         output = record.tail()
-        whole = record.log.text() if record.log is not None else output
-        if whole:
-            _write(run, name, whole)
+        log = _log(run, number, record, output)
         status = "runs" if record.returncode is None else describe_exit(record.returncode)
         lines.append(f"{record.node or '(no node)'}: {' '.join(record.args)}: {status}")
         shown = output.splitlines()
@@ -101,11 +98,24 @@ def _processes(run: Run, records: tuple[Record, ...]) -> None:
                 "args": list(record.args),
                 "pid": record.pid,
                 "returncode": record.returncode,
-                "log": name if whole else None,
+                "log": log,
             }
         )
     run.parts.append(("processes", "\n".join(lines) or "(none were started)"))
     _write(run, "processes.json", _json(listed))
+
+
+def _log(run: Run, number: int, record: Record, output: str) -> str | None:
+    """The name of the file that has the output of a program: its own where that is in the directory, else a copy."""
+    path = record.log.path if record.log is not None else None
+    if path is not None and run.directory is not None and path.parent == run.directory:
+        run.files.append(path.name)
+        return path.name
+    whole = record.log.text() if record.log is not None else output
+    name = f"processes/{number:02}-{record.node or 'lab'}-{Path(record.args[0]).name}.log"
+    if not whole or not _write(run, name, whole):
+        return None
+    return name
 
 
 def _states(run: Run, lab: Lab, found: dict[str, State]) -> None:
@@ -136,8 +146,8 @@ def _packets(run: Run, capture: Capture | None) -> None:
         run.parts.append(("packets", f"{len(capture)}{missing}: {run.directory / name}"))
 
 
-def _write(run: Run, name: str, text: str) -> None:
-    _try(run, name, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
+def _write(run: Run, name: str, text: str) -> bool:
+    return _try(run, name, lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def _try(run: Run, name: str, write: Callable[[Path], object]) -> bool:

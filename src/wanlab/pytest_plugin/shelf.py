@@ -14,16 +14,13 @@ import pytest
 
 from wanlab.errors import MachineError, WanlabError
 from wanlab.matrix.variation import Cell
-from wanlab.measure.capture import Capture
+from wanlab.measure.capture import Capture, capture_in_case
 from wanlab.measure.run_directory import record_run
 from wanlab.pytest_plugin import _NO_LAB
 from wanlab.pytest_plugin.death_watch import DeathWatch
 from wanlab.runtime.lab import Lab
 from wanlab.topology.topology import Topology
 
-_MOST_NODES = 128  # of a lab that is captured for the case that its test fails; a socket is opened in each
-_SNAP_BYTES = 2048  # whole packets, but of the 64 KiB ones that hosts pass to each other in one piece
-_MOST_BYTES = 32 << 20  # of packets, in memory
 _LONGEST_NAME = 120  # of a run directory; file systems allow 255 bytes
 
 _asked = pytest.StashKey[set["Shelf"]]()
@@ -64,12 +61,11 @@ class UsedLab:
         self.failed = False
         """Whether a test that used it has failed."""
         self.records = settings.capture != "never"
-        few = len(lab.network.nodes) <= _MOST_NODES or settings.capture == "always"
-        self.captures = self.records and few
-        self.capture = self._start() if self.captures else None
+        self._always = settings.capture == "always"
+        self.capture = self._start() if self.records else None
 
-    def _start(self) -> Capture:
-        return Capture(self.lab, snap_bytes=_SNAP_BYTES, most_bytes=_MOST_BYTES)
+    def _start(self) -> Capture | None:
+        return capture_in_case(self.lab, however_large=self._always)
 
     def begin(self) -> None:
         """Another test begins: what was seen is not of it."""
@@ -81,7 +77,7 @@ class UsedLab:
         with contextlib.suppress(OSError):
             shutil.rmtree(directory)  # an earlier session's
         run = record_run(self.lab, directory if self.records else None, outcome, self.capture)
-        if self.captures:
+        if self.capture is not None:
             with contextlib.suppress(WanlabError, OSError):
                 self.capture = self._start()  # others may go on using the lab
         parts = run.parts
