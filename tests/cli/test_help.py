@@ -24,6 +24,7 @@ VERBS = (
     "verify",
     "nat",
     "punch-grid",
+    "matrix",
     "change",
     "reboot",
     "apply",

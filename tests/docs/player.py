@@ -22,6 +22,7 @@ _PATIENCE = 30.0  # seconds for one block
 _MASKS = (
     (re.compile(r"\b\d+(\.\d+)? ?m?s\b"), "TIME"),
     (re.compile(r"time=TIME"), "TIME"),
+    (re.compile(r"(?<= [+x~t])\d+\.\d\d\b"), "TIME"),  # of a matrix's cell
     (re.compile(r"(?<== )\d[\d./]* (?=ms)|(?<== )[\d.]+(/[\d.]+)+ TIME"), "TIMES"),
     (re.compile(r"\d\d:\d\d:\d\d\.\d+"), "CLOCK"),
     (re.compile(r"(?<=process )\d+"), "PID"),

@@ -19,6 +19,7 @@ from wanlab.cli.exec import exec_
 from wanlab.cli.graph import graph
 from wanlab.cli.inspect import inspect
 from wanlab.cli.ls import ls
+from wanlab.cli.matrix import matrix
 from wanlab.cli.nat import nat
 from wanlab.cli.ping import ping
 from wanlab.cli.punch_grid import punch_grid
@@ -98,6 +99,7 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     verify,
     nat,
     punch_grid,
+    matrix,
     change,
     reboot,
     apply,

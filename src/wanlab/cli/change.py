@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Any
 
 import typer
 
 from wanlab.cli.apply import DryRun, carry_out
 from wanlab.cli.options import NodeName, UpLab
+from wanlab.cli.values import value
 
 Changes = Annotated[
     list[str],
@@ -32,12 +32,9 @@ def change(node: NodeName, changes: Changes, lab: UpLab = None, dry_run: DryRun 
 def _parse(text: str) -> tuple[str, Any]:
     from wanlab.errors import UsageError
 
-    key, equals, value = text.partition("=")
+    key, equals, text_of_value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"{text!r} is no KEY=VALUE", hint="write it like nat=symmetric")
-    if not value:
+    if not text_of_value:
         return key, None
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value  # a word without quotation marks
+    return key, value(text_of_value)
