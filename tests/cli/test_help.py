@@ -21,6 +21,7 @@ VERBS = (
     "exec",
     "shell",
     "ping",
+    "capture",
     "verify",
     "nat",
     "punch-grid",

@@ -115,3 +115,13 @@ def test_what_cannot_be_captured_is_refused() -> None:
             Capture(lab, ["alcie"])
         with pytest.raises(UsageError):
             Capture(lab, snap_bytes=4)
+
+
+def test_only_what_fits_the_filter_is_kept_at_the_ends_that_were_named() -> None:
+    with Lab("two-lans") as lab:
+        with lab.capture("alice", "home-a:wan", filter="icmp and host alice") as capture:
+            lab["alice"].run(["ping", "-c1", "coordinator"], check=True, capture_output=True)
+        packets = list(capture.packets())
+    assert {packet.end for packet in packets} == {"alice:eth0"}  # outside its router alice has another address
+    assert [packet.outbound for packet in packets] == [True, False]
+    assert all(packet.data[23] == socket.IPPROTO_ICMP for packet in packets)

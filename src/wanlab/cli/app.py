@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from wanlab import __version__
 from wanlab.cli.apply import apply
+from wanlab.cli.capture import capture
 from wanlab.cli.catalog import catalog
 from wanlab.cli.change import change
 from wanlab.cli.doctor import doctor
@@ -96,6 +97,7 @@ _FIRST: tuple[Callable[..., int | None], ...] = (up, down, ls, inspect)
 _THEN: tuple[Callable[..., int | None], ...] = (
     shell,
     ping,
+    capture,
     verify,
     nat,
     punch_grid,

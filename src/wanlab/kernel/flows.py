@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+from wanlab.kernel.messages import Attributes, attributes
+
 _NLM_REQUEST, _NLM_DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NETLINK_NETFILTER = 12
@@ -23,8 +25,6 @@ _CT_GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 _CTA_ORIGINAL, _CTA_REPLY, _CTA_STATUS, _CTA_TIMEOUT = 1, 2, 3, 7
 _IPS_SEEN_REPLY, _IPS_ASSURED = 1 << 1, 1 << 3
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-
-_Attributes = dict[int, bytes]
 
 
 def addresses() -> list[str]:
@@ -75,19 +75,19 @@ def connections_by_netlink() -> list[str]:
     ]
 
 
-def _seconds(found: _Attributes) -> int:
+def _seconds(found: Attributes) -> int:
     return int(struct.unpack("!I", found[_CTA_TIMEOUT])[0]) if _CTA_TIMEOUT in found else 0
 
 
-def _unreplied(found: _Attributes) -> str:
+def _unreplied(found: Attributes) -> str:
     status = struct.unpack("!I", found[_CTA_STATUS])[0] if _CTA_STATUS in found else _IPS_SEEN_REPLY
     words = "" if status & _IPS_SEEN_REPLY else " [UNREPLIED]"
     return words + (" [ASSURED]" if status & _IPS_ASSURED else "")
 
 
 def _tuple(data: bytes) -> str:
-    parts = _attributes(data)
-    addresses, ports = _attributes(parts[1]), _attributes(parts[2])
+    parts = attributes(data)
+    addresses, ports = attributes(parts[1]), attributes(parts[2])
     source, destination = (addresses[1], addresses[2]) if 1 in addresses else (addresses[3], addresses[4])
     words = f"src={ip_address(source)} dst={ip_address(destination)}"
     if 2 in ports and 3 in ports:
@@ -98,10 +98,10 @@ def _tuple(data: bytes) -> str:
 
 
 def _protocol(data: bytes) -> int:
-    return _attributes(_attributes(data)[2])[1][0]
+    return attributes(attributes(data)[2])[1][0]
 
 
-def _dump(protocol: int, kind: int, header: str) -> Iterator[tuple[tuple[int, ...], _Attributes]]:
+def _dump(protocol: int, kind: int, header: str) -> Iterator[tuple[tuple[int, ...], Attributes]]:
     """All answers to a dump request: the fixed part of each, and its attributes. Raises OSError."""
     size = struct.calcsize(header)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
@@ -117,18 +117,8 @@ def _dump(protocol: int, kind: int, header: str) -> Iterator[tuple[tuple[int, ..
                 if what == _NLMSG_ERROR:
                     number = -struct.unpack_from("=i", body)[0]
                     raise OSError(number, os.strerror(number))
-                yield struct.unpack_from(header, body), _attributes(body[size:])
+                yield struct.unpack_from(header, body), attributes(body[size:])
                 offset += (length + 3) & ~3
-
-
-def _attributes(data: bytes) -> _Attributes:
-    found: _Attributes = {}
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        found[kind & 0x3FFF] = data[offset + 4 : offset + length]  # without the flags that say how it is packed
-        offset += max(4, (length + 3) & ~3)
-    return found
 
 
 def _number(data: bytes) -> int:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanlab.errors import UsageError
-from wanlab.measure.packet_tap import ETH_P_ALL, MOST_BYTES, PacketTap, Seen, start_clock
+from wanlab.measure.bpf import compile_filter
+from wanlab.measure.ends import bridges, end_names, lab_filter, places
+from wanlab.measure.packet_tap import MOST_BYTES, PacketTap, Seen, start_clock
 from wanlab.measure.pcapng import Packet, PcapngWriter
 
 if TYPE_CHECKING:
@@ -52,38 +54,40 @@ class Capture:
             lab["alice"].run(["ping", "-c1", "coordinator"])
         capture.write("ping.pcapng")
 
-    *nodes*: names, all of them if left out. *snap_bytes*: how much of each packet is kept. *most_bytes*: how much
-    memory the packets may take. Raises NoSuchNode, LabEnded.
+    *ends*: nodes, or interfaces as `home-a:wan`; all nodes if left out. *filter*: which packets, in tcpdump's words
+    (`packet_filter.py`). *snap_bytes*: how much of each packet is kept. *most_bytes*: how much memory the packets may
+    take. Raises NoSuchNode, UsageError, LabEnded.
     """
 
     def __init__(
         self,
         lab: Lab,
-        nodes: Iterable[str] | None = None,
+        ends: Iterable[str] | None = None,
         *,
+        filter: str = "",
         snap_bytes: int = MOST_BYTES,
         most_bytes: int = 64 << 20,
     ) -> None:
         if not 14 <= snap_bytes <= MOST_BYTES:
             raise UsageError(f"{snap_bytes} bytes of a packet cannot be kept", hint=f"from 14 to {MOST_BYTES} can")
-        names = [node.name for node in lab.nodes] if nodes is None else list(nodes)
+        listening = places(lab.network, ends or ())
+        program = compile_filter(lab_filter(lab.network, filter), snap_bytes, loopback=False)
         self.lab_name = lab.name
         self.forgotten = 0
         """How many packets were given up for later ones, where they are more than memory may hold."""
         self._snap_bytes = snap_bytes
         self._most_bytes = most_bytes
-        self._ends = [
-            f"{name}:{interface.name}" for name in names for interface in lab[name].interfaces if not interface.bridge
-        ]
-        self._bridges = {
-            (name, interface.name) for name in names for interface in lab[name].interfaces if interface.bridge
-        }
+        self._ends = end_names(lab.network, listening)
+        self._bridges = bridges(lab.network, listening)
         self._kept: deque[tuple[str, Seen]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
         start_clock()
-        sockets = lab.sockets(names, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self._taps = [PacketTap(name, tap, snap_bytes) for name, tap in zip(names, sockets, strict=True)]
+        sockets = lab.sockets([place.node for place in listening], socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._taps = [
+            PacketTap(place.node, tap, program, snap_bytes, place.interface)
+            for place, tap in zip(listening, sockets, strict=True)
+        ]
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True, name=f"wanlab captures {self.lab_name}")
@@ -184,7 +188,7 @@ class Capture:
     def _keep(self, node: str, packets: list[Seen]) -> None:
         with self._lock:
             for seen in packets:
-                if (node, seen.interface) not in self._bridges:
+                if f"{node}:{seen.interface}" not in self._bridges:
                     self._kept.append((node, seen))
                     self._bytes += len(seen.data) + _PACKET_OVERHEAD
             while self._bytes > self._most_bytes:

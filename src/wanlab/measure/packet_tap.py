@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
 import time
 from dataclasses import dataclass
 
+from wanlab.measure.bpf import Program, attach
+
 ETH_P_ALL = 3
 MOST_BYTES = 65535  # of a packet: what `snap_bytes` may be
 
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _PACKET_OUTGOING = 4
 _BUFFER_BYTES = 4 << 20  # what we ask for; net.core.rmem_max limits what an ordinary user gets
-_LOOPBACK = 1  # the ifindex of `lo` in every namespace
 _ANCILLARY = socket.CMSG_SPACE(16) + socket.CMSG_SPACE(20)  # struct timespec, struct tpacket_auxdata
 _AT_A_TIME = 256  # packets from one node before the next one has its turn
-
-# Classic BPF (linux/filter.h): load the interface, compare, return how many bytes to keep.
-_LOAD_INTERFACE = (0x20, 0, 0, 0xFFFFF000 + 8)  # BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_IFINDEX
-_IS_LOOPBACK = (0x15, 0, 1, _LOOPBACK)  # BPF_JMP | BPF_JEQ | BPF_K
-_RETURN = 0x06  # BPF_RET | BPF_K
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +39,18 @@ class Seen:
 
 
 class PacketTap:
-    """Hears what passes in the node that *tap* lives in: a packet socket, bound to nothing."""
+    """Hears what passes in the node that *tap* lives in: a packet socket of protocol 0, which hears nothing yet."""
 
-    def __init__(self, node: str, tap: socket.socket, snap_bytes: int) -> None:
+    def __init__(
+        self, node: str, tap: socket.socket, program: Program, snap_bytes: int, interface: str | None = None
+    ) -> None:
         self.node = node
         self.lost = 0
         """How many packets the kernel had no room for, as far as `count_lost` knows."""
         self._socket = tap
         self._snap_bytes = snap_bytes
         tap.setblocking(False)
-        _attach_filter(tap, snap_bytes)
+        attach(tap, program)
         for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
             try:
                 tap.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
@@ -60,6 +59,7 @@ class PacketTap:
                 continue
         tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         tap.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        listen(tap, interface)
 
     def fileno(self) -> int:
         """The socket's descriptor: readable while packets wait."""
@@ -98,13 +98,21 @@ class PacketTap:
         self._socket.close()
 
 
-def _attach_filter(tap: socket.socket, snap_bytes: int) -> None:
-    """Keep `lo` out, and cut packets off in the kernel. What waits already was not filtered: `read` cuts it off."""
-    program = (_LOAD_INTERFACE, _IS_LOOPBACK, (_RETURN, 0, 0, 0), (_RETURN, 0, 0, snap_bytes))
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
-    tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+def listen(tap: socket.socket, interface: str | None = None) -> None:
+    """Have a packet socket that hears nothing yet hear all that passes at one interface, or at every one.
+
+    The socket module's `bind` has no name for every one. Raises OSError.
+    """
+    if interface is not None:
+        tap.bind((interface, ETH_P_ALL))
+        return
+    address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(ETH_P_ALL), 0, 0, 0, 0)
+    if _libc.bind(tap.fileno(), address, len(address)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
 _clock: list[socket.socket] = []
 
 

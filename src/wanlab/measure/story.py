@@ -43,6 +43,11 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
     @classmethod
+    def of(cls, packed: bytes, port: int | None = None) -> Endpoint:
+        """That of an address in a packet's own form."""
+        return cls(ip_address(packed), port)
+
+    @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Endpoint:
         """Of :meth:`to_json`."""
         return cls(ip_address(value["address"]), value["port"])

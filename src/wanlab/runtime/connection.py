@@ -51,6 +51,10 @@ class Connection:
         with contextlib.suppress(OSError):
             send(self._socket, message)
 
+    def fileno(self) -> int:
+        """Its descriptor: readable when the other side has said something, or has gone."""
+        return self._socket.fileno()
+
     def set_timeout(self, seconds: float | None) -> None:
         """How long `hear` waits."""
         self._socket.settimeout(seconds)

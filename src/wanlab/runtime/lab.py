@@ -34,6 +34,7 @@ from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node, R
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
+    from wanlab.measure.capture import Capture
     from wanlab.measure.verify import Report
 
 Progress = Callable[[int, int], None]
@@ -248,6 +249,16 @@ class Lab:
 
         return verify(self)
 
+    def capture(self, *ends: str, filter: str = "", snap_bytes: int = 65535, most_bytes: int = 64 << 20) -> Capture:
+        """Keep the packets that pass from now on at these nodes or interfaces (`home-a:wan`), or everywhere.
+
+        *filter*: which, in tcpdump's words. To be used in a `with`; then see the Capture's `packets` and `write`.
+        Raises NoSuchNode, UsageError.
+        """
+        from wanlab.measure.capture import Capture
+
+        return Capture(self, ends or None, filter=filter, snap_bytes=snap_bytes, most_bytes=most_bytes)
+
     def shell(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
         process = Process(self._connect(), None, args, **options)
@@ -369,6 +380,10 @@ class Lab:
     ) -> socket.socket:
         """A socket of any node, also of one that was :meth:`added`. See :meth:`LabNode.socket`."""
         return self.sockets([node], family, type, proto)[0]
+
+    def watch(self) -> Connection:
+        """A connection that can be read when the lab has ended, to be closed by the caller. Raises NoSuchLab."""
+        return self._connect()
 
     def _connect(self) -> Connection:
         if self._directory is None:
