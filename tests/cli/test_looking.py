@@ -63,6 +63,35 @@ def test_graph_draws_what_is_up_and_what_could_be(two_lans: None) -> None:
     assert "alice" not in must("graph", "switch") or "bob" in drawn
 
 
+def test_graph_writes_what_the_files_name_says(tmp_path: Path) -> None:
+    begins = {"a.svg": "<svg ", "a.mmd": "---", "a.dot": "graph ", "a.gv": "graph ", "a.json": "{", "a.txt": "╔"}
+    for name, beginning in begins.items():
+        assert must("graph", "two-lans", "-o", str(tmp_path / name)) == ""
+        assert (tmp_path / name).read_text().startswith(beginning)
+    assert must("graph", "two-lans", "--format", "svg") == (tmp_path / "a.svg").read_text()
+    assert must("graph", "two-lans", "-f", "svg", "-o", str(tmp_path / "b.txt")) == ""
+    assert (tmp_path / "b.txt").read_text() == (tmp_path / "a.svg").read_text()
+    assert must("graph", "two-lans", "--format", "tree").startswith("wan  switch")
+
+
+def test_graph_marks_what_is_down_and_what_has_changed(two_lans: None) -> None:
+    must("exec", "bob", "ip", "link", "set", "eth0", "down")
+    must("exec", "alice", "ip", "address", "replace", "10.1.0.50/24", "dev", "eth0")
+    must("exec", "home-b", "ip", "link", "delete", "wan")
+    graph = json.loads(must("graph", "--format", "json"))
+    down = {frozenset((link["a"]["node"], link["b"]["node"])) for link in graph["links"] if link["down"]}
+    assert down == {frozenset({"bob", "home-b"}), frozenset({"home-b", "wan"})}
+    for node in graph["nodes"]:
+        links = {link["ifname"]: link for link in json.loads(must("exec", node["name"], "ip", "-j", "address"))}
+        for each in node["interfaces"]:
+            shown = each["addresses"] if each["found_addresses"] is None else each["found_addresses"]
+            infos = links[each["name"]]["addr_info"] if each["name"] in links else []
+            assert set(shown) == {f"{a['local']}/{a['prefixlen']}" for a in infos if a["scope"] == "global"}
+    drawn = must("graph")
+    assert drawn.count("down") == 2
+    assert "10.1.0.50 (changed)" in drawn
+
+
 def test_script_prints_commands_that_a_shell_can_read() -> None:
     import subprocess
 
