@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import must
+from tests.cli.command import WANLAB, must
 from wanlab.topology import catalogue
 
 
@@ -92,9 +94,26 @@ def test_graph_marks_what_is_down_and_what_has_changed(two_lans: None) -> None:
     assert "10.1.0.50 (changed)" in drawn
 
 
-def test_script_prints_commands_that_a_shell_can_read() -> None:
-    import subprocess
+def test_nat_shows_mappings_once_or_until_it_is_interrupted(two_lans: None) -> None:
+    assert must("nat", "--mappings").strip() == "no NAT remembers anything"
+    must("ping", "-c1", "alice", "coordinator")
+    heading, row = must("nat", "--mappings", "home-a").splitlines()
+    assert heading.split()[:4] == ["router", "protocol", "internal", "external"]
+    assert row.split()[:2] == ["home-a", "icmp"]
+    assert row.split()[2].startswith("10.1.0.1:")
+    (mapping,) = json.loads(must("nat", "--mappings", "--json"))
+    assert mapping["external"]["address"] == "172.16.0.1"
+    watching = subprocess.Popen([*WANLAB, "nat", "--mappings", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    for _ in range(2):
+        (again,) = json.loads(watching.stdout.readline())
+        assert again["internal"] == mapping["internal"]
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(15) == 0
+    watching.stdout.close()
 
+
+def test_script_prints_commands_that_a_shell_can_read() -> None:
     script = must("script", "two-lans")
     assert "ip netns add" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -105,6 +105,42 @@ def connections_by_netlink() -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One direction of a connection: who sends to whom. Of what has no ports, the ports are its identifier, or 0."""
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection as connection tracking has it."""
+
+    protocol: str
+    original: Flow
+    """As its first packet was before it was translated."""
+    reply: Flow
+    """As answers are before they are translated back."""
+    seconds: int
+    """How long it is remembered, where nothing comes any more."""
+
+
+def tracked() -> list[Connection]:
+    """What connection tracking follows in this namespace. Raises OSError where it may not ask."""
+    return [
+        Connection(
+            _PROTOCOLS.get(_protocol(found[_CTA_ORIGINAL]), str(_protocol(found[_CTA_ORIGINAL]))),
+            _flow(found[_CTA_ORIGINAL]),
+            _flow(found[_CTA_REPLY]),
+            _seconds(found),
+        )
+        for _, found in _dump(_NETLINK_NETFILTER, _CT_GET, "=BBH")
+    ]
+
+
 def _seconds(found: _Attributes) -> int:
     return int(struct.unpack("!I", found[_CTA_TIMEOUT])[0]) if _CTA_TIMEOUT in found else 0
 
@@ -116,15 +152,26 @@ def _unreplied(found: _Attributes) -> str:
 
 
 def _tuple(data: bytes) -> str:
+    flow, ports = _flow(data), _attributes(_attributes(data)[2])
+    words = f"src={flow.source} dst={flow.destination}"
+    if 2 in ports and 3 in ports:
+        words += f" sport={flow.source_port} dport={flow.destination_port}"
+    elif 4 in ports or 7 in ports:
+        words += f" id={flow.source_port}"
+    return words
+
+
+def _flow(data: bytes) -> Flow:
     parts = _attributes(data)
     addresses, ports = _attributes(parts[1]), _attributes(parts[2])
     source, destination = (addresses[1], addresses[2]) if 1 in addresses else (addresses[3], addresses[4])
-    words = f"src={ip_address(source)} dst={ip_address(destination)}"
-    if 2 in ports and 3 in ports:
-        words += f" sport={int.from_bytes(ports[2], 'big')} dport={int.from_bytes(ports[3], 'big')}"
-    elif 4 in ports or 7 in ports:
-        words += f" id={int.from_bytes(ports.get(4) or ports[7], 'big')}"
-    return words
+    identifier = ports.get(4, ports.get(7, b""))
+    return Flow(
+        str(ip_address(source)),
+        int.from_bytes(ports.get(2, identifier), "big"),
+        str(ip_address(destination)),
+        int.from_bytes(ports.get(3, identifier), "big"),
+    )
 
 
 def _protocol(data: bytes) -> int:
