@@ -69,6 +69,15 @@ _SECTIONS = (
         ),
     ),
     _Section(
+        "What a NAT remembers",
+        "What `LabNode.mappings()` returns.",
+        (
+            _Class("measure/mappings.py", "LiveMapping", importable=False),
+            _Class("measure/mappings.py", "LiveEndpoint", importable=False),
+            _Class("measure/mappings.py", "Peer", importable=False),
+        ),
+    ),
+    _Section(
         "A network with everything worked out",
         "What `Topology.resolve()` returns, and `Lab.network` is: addresses, routes and names are all there. "
         "Addresses are objects of the standard library's `ipaddress`.",

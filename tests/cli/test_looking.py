@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import must
+from tests.cli.command import WANLAB, must
 from wanlab.topology import catalogue
 
 
@@ -63,9 +65,55 @@ def test_graph_draws_what_is_up_and_what_could_be(two_lans: None) -> None:
     assert "alice" not in must("graph", "switch") or "bob" in drawn
 
 
-def test_script_prints_commands_that_a_shell_can_read() -> None:
-    import subprocess
+def test_graph_writes_what_the_files_name_says(tmp_path: Path) -> None:
+    begins = {"a.svg": "<svg ", "a.mmd": "---", "a.dot": "graph ", "a.gv": "graph ", "a.json": "{", "a.txt": "╔"}
+    for name, beginning in begins.items():
+        assert must("graph", "two-lans", "-o", str(tmp_path / name)) == ""
+        assert (tmp_path / name).read_text().startswith(beginning)
+    assert must("graph", "two-lans", "--format", "svg") == (tmp_path / "a.svg").read_text()
+    assert must("graph", "two-lans", "-f", "svg", "-o", str(tmp_path / "b.txt")) == ""
+    assert (tmp_path / "b.txt").read_text() == (tmp_path / "a.svg").read_text()
+    assert must("graph", "two-lans", "--format", "tree").startswith("wan  switch")
 
+
+def test_graph_marks_what_is_down_and_what_has_changed(two_lans: None) -> None:
+    must("exec", "bob", "ip", "link", "set", "eth0", "down")
+    must("exec", "alice", "ip", "address", "replace", "10.1.0.50/24", "dev", "eth0")
+    must("exec", "home-b", "ip", "link", "delete", "wan")
+    graph = json.loads(must("graph", "--format", "json"))
+    down = {frozenset((link["a"]["node"], link["b"]["node"])) for link in graph["links"] if link["down"]}
+    assert down == {frozenset({"bob", "home-b"}), frozenset({"home-b", "wan"})}
+    for node in graph["nodes"]:
+        links = {link["ifname"]: link for link in json.loads(must("exec", node["name"], "ip", "-j", "address"))}
+        for each in node["interfaces"]:
+            shown = each["addresses"] if each["found_addresses"] is None else each["found_addresses"]
+            infos = links[each["name"]]["addr_info"] if each["name"] in links else []
+            assert set(shown) == {f"{a['local']}/{a['prefixlen']}" for a in infos if a["scope"] == "global"}
+    drawn = must("graph")
+    assert drawn.count("down") == 2
+    assert "10.1.0.50 (changed)" in drawn
+
+
+def test_nat_shows_mappings_once_or_until_it_is_interrupted(two_lans: None) -> None:
+    assert must("nat", "--mappings").strip() == "no NAT remembers anything"
+    must("ping", "-c1", "alice", "coordinator")
+    heading, row = must("nat", "--mappings", "home-a").splitlines()
+    assert heading.split()[:4] == ["router", "protocol", "internal", "external"]
+    assert row.split()[:2] == ["home-a", "icmp"]
+    assert row.split()[2].startswith("10.1.0.1:")
+    (mapping,) = json.loads(must("nat", "--mappings", "--json"))
+    assert mapping["external"]["address"] == "172.16.0.1"
+    watching = subprocess.Popen([*WANLAB, "nat", "--mappings", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    for _ in range(2):
+        (again,) = json.loads(watching.stdout.readline())
+        assert again["internal"] == mapping["internal"]
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(15) == 0
+    watching.stdout.close()
+
+
+def test_script_prints_commands_that_a_shell_can_read() -> None:
     script = must("script", "two-lans")
     assert "ip netns add" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

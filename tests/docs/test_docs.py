@@ -16,6 +16,7 @@ import pytest
 import wanlab
 from tests.docs.pages import DOCS, ROOT, anchors, blocks, links, pages
 from tests.docs.player import Player
+from wanlab.drawing.svg import draw_svg
 from wanlab.topology.document import json_schema
 
 
@@ -119,6 +120,16 @@ def test_python_reference_is_current() -> None:
 def test_python_reference_has_every_public_name() -> None:
     public = {name for name in wanlab.__all__ if inspect.isclass(getattr(wanlab, name))}
     assert make_reference()["documented_names"]() == public
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_of_two_lans_is_current() -> None:
+    picture = draw_svg(wanlab.Topology.load("two-lans").resolve())
+    assert (DOCS / "images" / "two-lans.svg").read_text("utf-8") == picture, (
+        "run: wanlab graph two-lans -o docs/images/two-lans.svg"
+    )
 
 
 # -- the command line's reference ------------------------------------------------------------------------------------

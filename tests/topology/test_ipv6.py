@@ -9,8 +9,8 @@ import pytest
 
 from tests.support import shapes
 from tests.topology.helpers import refusal, toml
+from wanlab.drawing.tree import draw_tree
 from wanlab.topology.document import from_document
-from wanlab.topology.drawing import draw_tree
 from wanlab.topology.ipv6 import Ipv6, PrefixPair
 from wanlab.topology.journey import Atlas, End
 from wanlab.topology.nat import Filtering

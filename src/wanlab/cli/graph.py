@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wanlab.cli import complete
 from wanlab.cli.options import UpLab
+
+if TYPE_CHECKING:
+    from wanlab.drawing.scene import Condition
+    from wanlab.topology.network import Network
+
+_WIDE = 100  # columns for what is no terminal
+
+
+class Format(Enum):
+    """What a lab can be drawn as."""
+
+    TEXT = "text"
+    TREE = "tree"
+    SVG = "svg"
+    MERMAID = "mermaid"
+    DOT = "dot"
+    JSON = "json"
+
+
+_BY_ENDING = {".svg": Format.SVG, ".mmd": Format.MERMAID, ".dot": Format.DOT, ".gv": Format.DOT, ".json": Format.JSON}
 
 
 def graph(
@@ -20,13 +42,68 @@ def graph(
             autocompletion=complete.sources,
         ),
     ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="Left out: by the file's name, else text.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.", show_default=False)
+    ] = None,
     lab: UpLab = None,
 ) -> None:
-    """Draw a lab in the terminal."""
+    """Draw a lab: in the terminal, as SVG, Mermaid, DOT or JSON.
+
+    Of a lab that is up, links that are down and addresses that have changed are marked.
+    """
     from wanlab.cli.target import attach, load
+    from wanlab.drawing.scene import AS_DECLARED
     from wanlab.errors import UsageError
-    from wanlab.topology.drawing import draw_tree
 
     if source and lab:
         raise UsageError("either a lab to read or --lab, one that is up", hint="give one of them")
-    print(draw_tree(load(source).resolve() if source else attach(lab).network))
+    if source:
+        network, found = load(source).resolve(), AS_DECLARED
+    else:
+        from wanlab.measure.condition import condition
+
+        attached = attach(lab)
+        network, found = attached.network, condition(attached)
+    chosen = format or (_BY_ENDING.get(output.suffix.lower(), Format.TEXT) if output is not None else Format.TEXT)
+    drawn = _draw(network, found, chosen)
+    if output is not None:
+        output.write_text(drawn, encoding="utf-8")
+    else:
+        print(drawn, end="")
+
+
+def _draw(network: Network, found: Condition, chosen: Format) -> str:
+    """The drawing, ending in a newline."""
+    match chosen:
+        case Format.TEXT | Format.TREE:
+            from wanlab.drawing.text_picture import draw_text
+
+            text = draw_text(network, found, columns=_columns() if chosen is Format.TEXT else 0)
+            return f"{text}\n" if text else ""
+        case Format.SVG:
+            from wanlab.drawing.svg import draw_svg
+
+            return draw_svg(network, found)
+        case Format.MERMAID:
+            from wanlab.drawing.mermaid import draw_mermaid
+
+            return draw_mermaid(network, found)
+        case Format.DOT:
+            from wanlab.drawing.dot import draw_dot
+
+            return draw_dot(network, found)
+        case Format.JSON:
+            from wanlab.drawing.graph_json import draw_json
+
+            return draw_json(network, found)
+
+
+def _columns() -> int:
+    import os
+    import sys
+
+    return os.get_terminal_size(1).columns if sys.stdout.isatty() else _WIDE

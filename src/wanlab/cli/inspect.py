@@ -23,6 +23,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
     from wanlab.runtime.connection import connect
     from wanlab.runtime.directory import runtime_directory
     from wanlab.runtime.lab import described
+    from wanlab.topology.as_json import node_to_json, nodes_to_json
 
     connection = connect(runtime_directory(), lab_name(lab))
     info, _ = connection.ask({"verb": "info"})
@@ -31,7 +32,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
     if node is not None:
         one = network[node]
         if json:
-            print_json(_node(one, network))
+            print_json(node_to_json(network, one))
         else:
             print("\n".join((*_lines(one, network), *_services(one, info["services"]))))
         return
@@ -47,7 +48,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
                 "uptime_s": round(uptime, 3),
                 "programs": info["programs"],
                 "services": info["services"],
-                "nodes": [_node(each, network) for each in network],
+                "nodes": nodes_to_json(network),
             }
         )
         return
@@ -56,61 +57,6 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
     for each in network:
         print()
         print("\n".join((*_lines(each, network), *_services(each, info["services"]))))
-
-
-# -- for programs ------------------------------------------------------------------------------------------------
-
-
-def _node(node: Node, network: Network) -> dict[str, Any]:
-    return {
-        "name": node.name,
-        "kind": node.kind.value,
-        "address": next((str(a.ip) for i in _by_rank(node) for a in i.addresses), None),
-        "uplink": node.uplink,
-        "firewall": node.firewall,
-        "filtering": None if node.filtering is None else node.filtering.value,
-        "ipv6": {
-            "at_uplink": node.ipv6.value,
-            "prefixes": [{"inside": str(pair.inside), "outside": str(pair.outside)} for pair in node.prefixes],
-        }
-        if node.uplink is not None
-        else None,
-        "nat": None
-        if node.nat is None
-        else {
-            "name": node.nat.name,
-            "mapping": node.nat.mapping.value,
-            "filtering": node.nat.filtering.value,
-            "ports": node.nat.ports.value,
-        },
-        "interfaces": [_interface(each, network) for each in node.interfaces],
-        "routes": [
-            {"to": str(each.destination), "via": str(each.via), "interface": each.interface, "metric": each.metric}
-            for each in node.routes
-        ],
-    }
-
-
-def _by_rank(node: Node) -> Iterator[Interface]:
-    """The interfaces, the one whose address is the node's first."""
-    if node.uplink is not None:
-        yield node.interface(node.uplink)
-    yield from node.interfaces
-
-
-def _interface(interface: Interface, network: Network) -> dict[str, Any]:
-    far = _far_end(interface, network)
-    return {
-        "name": interface.name,
-        "addresses": [str(address) for address in interface.addresses],
-        "mac": interface.mac,
-        "slaac": interface.slaac,
-        "mtu": interface.mtu,
-        "segment": interface.segment,
-        "bridge": interface.bridge,
-        "master": interface.master,
-        "cable_to": None if far is None else {"node": far[0], "interface": far[1]},
-    }
 
 
 def _far_end(interface: Interface, network: Network) -> tuple[str, str] | None:

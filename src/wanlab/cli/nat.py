@@ -1,4 +1,4 @@
-"""`wanlab nat`: what the NATs of a lab do, declared beside measured."""
+"""`wanlab nat`: what the NATs of a lab do, declared beside measured; with `--mappings` what they remember."""
 
 from __future__ import annotations
 
@@ -26,21 +26,37 @@ def nat(
             autocompletion=complete.nodes,
         ),
     ] = None,
+    *,
     lab: UpLab = None,
     lifetimes: Annotated[
         bool, typer.Option("--lifetimes", help="Measure how long mappings live, too: this takes minutes.")
     ] = False,
+    mappings: Annotated[
+        bool, typer.Option("--mappings", help="Measure nothing: show the mappings that they have now.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="With --mappings: each second, until Ctrl-C.")] = False,
     json: Json = False,
 ) -> int:
     """Measure what NATs do, beside what they should do.
 
-    Exits with 1 where anything differs.
+    Exits with 1 where anything differs. With --mappings: show what they remember.
     """
     from wanlab.cli.target import attach
     from wanlab.cli.text import print_json
+    from wanlab.errors import UsageError
+
+    if watch and not mappings:
+        raise UsageError("--watch is for --mappings", hint="add --mappings")
+    if mappings and lifetimes:
+        raise UsageError("--mappings measures nothing, and --lifetimes does", hint="give one of them")
+    attached = attach(lab)
+    if mappings:
+        from wanlab.cli.nat_mappings import show_mappings
+
+        show_mappings(attached, None if router is None else [router], watch=watch, json=json)
+        return 0
     from wanlab.measure.nat import measure_nat, measure_nats
 
-    attached = attach(lab)
     if router is None:
         found = measure_nats(attached, lifetimes=lifetimes)
     else:

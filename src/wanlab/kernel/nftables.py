@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import json
 import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from wanlab.errors import KernelError, MachineError
 
@@ -31,6 +33,7 @@ def _library() -> ctypes.CDLL:
     library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
     library.nft_ctx_get_output_buffer.argtypes = [ctypes.c_void_p]
     library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
 
@@ -40,6 +43,7 @@ def require() -> None:
     _library()
 
 
+_JSON, _TERSE = 1 << 4, 1 << 11  # enum nft_ctx_output_flags in nftables/libnftables.h
 _TOO_LONG = os.strerror(errno.EMSGSIZE)
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n", re.MULTILINE)
 
@@ -84,13 +88,28 @@ def _load_blocks(head: str, blocks: Sequence[str]) -> None:
         _load_blocks(f"table {_TABLE.findall(head)[-1]} {{\n", blocks[half:])
 
 
+def as_json(command: str) -> list[dict[str, Any]]:
+    """What a command lists, as libnftables-json(5) has it, without what it says of itself. Raises as `load`."""
+    found = json.loads(_transact(command, _JSON) or '{"nftables": []}')["nftables"]
+    return [each for each in found if "metainfo" not in each]
+
+
+def names_of_maps() -> list[dict[str, Any]]:
+    """The sets and maps of the namespace, without their elements."""
+    found = []
+    for kind in ("set", "map"):
+        listed = json.loads(_transact(f"list {kind}s", _JSON | _TERSE) or '{"nftables": []}')["nftables"]
+        found += [{"kind": kind, **each[kind]} for each in listed if kind in each]
+    return found
+
+
 def listing() -> str:
     """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`."""
     return _transact("list ruleset")
 
 
-def _transact(text: str) -> str:
-    """Run commands in one transaction of the kernel's; what they print."""
+def _transact(text: str, output: int = 0) -> str:
+    """Run commands in one transaction of the kernel's; what they print, in a form that *output* flags."""
     library = _library()
     # A context's netlink socket belongs to the namespace that it was made in: one context for each command.
     context = library.nft_ctx_new(0)
@@ -99,6 +118,8 @@ def _transact(text: str) -> str:
     try:
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_buffer_output(context)
+        if output:
+            library.nft_ctx_output_set_flags(context, output)
         if library.nft_run_cmd_from_buffer(context, text.encode()) != 0:
             words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
             raise KernelError(" ".join(words.split()) or "libnftables gave no reason")

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wanlab.drawing.tree import draw_tree
 from wanlab.measure.state import State, states
 from wanlab.runtime.server import describe_exit
-from wanlab.topology.drawing import draw_tree
 from wanlab.topology.network import Kind
 
 if TYPE_CHECKING:

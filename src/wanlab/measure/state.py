@@ -7,28 +7,15 @@ other program (`ip`, `nft`, `conntrack`) is needed.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanlab.errors import WanlabError
+from wanlab.measure.looking import look_in
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
-    from wanlab.runtime.process import Process
-
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-# -I -S: as for the forge, nothing of the caller's environment or site-packages is wanted.
-_LOOK = [
-    sys.executable,
-    "-IS",
-    "-c",
-    f"import sys; sys.path.append({_PACKAGE_ROOT!r}); from wanlab.measure.state import look; look()",
-]
-_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +32,8 @@ class State:
 
 def states(lab: Lab, nodes: Iterable[str]) -> dict[str, State]:
     """The state of each of these nodes; they are looked at together. A node that cannot be looked at is left out."""
-    looks: dict[str, Process] = {}
-    found: dict[str, State] = {}
-    try:
-        for node in nodes:
-            looks[node] = lab[node].popen(
-                _LOOK, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-        for node, process in looks.items():
-            output, _ = process.communicate(timeout=_PATIENCE_S)
-            if process.wait() == 0:
-                found[node] = State(**json.loads(output))
-    except (WanlabError, OSError, ValueError, subprocess.TimeoutExpired):
-        pass  # the lab has gone, or hardly moves: what is known is better than nothing
-    finally:
-        for process in looks.values():
-            process.kill()
-            with process:
-                pass
-    return found
+    found = look_in(lab, nodes, "wanlab.measure.state")
+    return {node: State(**state) for node, state in found.items()}
 
 
 def look() -> None:

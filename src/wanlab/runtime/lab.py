@@ -35,6 +35,7 @@ from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
     from wanlab.measure.capture import Capture
+    from wanlab.measure.mappings import LiveMapping
     from wanlab.measure.verify import Report
 
 Progress = Callable[[int, int], None]
@@ -481,6 +482,19 @@ class LabNode:
         process = Process(self._lab._connect(), self.name, args, **options)
         self._lab._keep(process)
         return process
+
+    def peek(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
+        """`popen` for a program that only looks: it is not among `Lab.records`, and ends when it is closed."""
+        return Process(self._lab._connect(), self.name, args, **options)
+
+    def mappings(self) -> tuple[LiveMapping, ...]:
+        """What this router's NAT remembers now, as `wanlab nat --mappings` shows it.
+
+        Empty for what does not translate. Raises KernelError where the node cannot be looked at.
+        """
+        from wanlab.measure.mappings import mappings
+
+        return mappings(self._lab, [self.name])
 
     def run(
         self,

@@ -8,14 +8,13 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
+from tests.drawing.networks import networks, patiently
 from tests.support.shapes import SHAPES, chain, core, dual_stack, odd, star, switch, two_lans
-from wanlab.errors import TopologyError
-from wanlab.topology.drawing import draw_tree
+from wanlab.drawing.tree import draw_tree
 from wanlab.topology.network import Kind, Network
-from wanlab.topology.topology import Host, Router, Switch, Topology
+from wanlab.topology.topology import Router, Switch, Topology
 
 
 def drawn(topology: Topology) -> list[str]:
@@ -190,43 +189,6 @@ def test_a_thousand_hosts_are_drawn_at_once() -> None:
 def test_every_node_of_every_shape_is_drawn(shape: str) -> None:
     network = SHAPES[shape]().resolve()
     assert set(mentions(draw_tree(network))) >= set(network.nodes)
-
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on busy machines, too
-
-
-@st.composite
-def networks(draw: st.DrawFn) -> Network:
-    """Any network that can be declared with a handful of nodes; few of them alike, so none are counted together."""
-    t = Topology()
-    nodes: list[Switch | Router | Host] = []
-    for n in range(draw(st.integers(1, 10))):
-        kind = draw(st.sampled_from(Kind))
-        name = f"{kind.value}-{chr(97 + n)}"
-        try:
-            if kind is Kind.SWITCH:
-                nodes.append(t.switch(name))
-            elif kind is Kind.HOST:
-                nodes.append(t.host(name))
-            else:
-                ups = [node for node in nodes if node.kind is not Kind.HOST]
-                up = draw(st.sampled_from([None, *ups]))
-                nodes.append(t.router(name, up, nat="none" if up is None else draw(st.sampled_from(["none", "linux"]))))
-        except TopologyError:
-            assume(False)
-    for _ in range(draw(st.integers(0, 14))):
-        one, other = draw(st.sampled_from(nodes)), draw(st.sampled_from(nodes))
-        try:
-            one.connect(other)
-            t.resolve()
-        except TopologyError:
-            if one.ports:
-                one.ports.pop()
-    try:
-        return t.resolve()
-    except TopologyError:
-        assume(False)
-        raise
 
 
 @patiently

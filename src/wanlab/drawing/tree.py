@@ -7,18 +7,15 @@ name in the others. Long runs of like hosts, or of like routers with all behind 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from wanlab.topology.ipv6 import Ipv6
+from wanlab.drawing.forest import End, homes, peers
+from wanlab.drawing.words import hidings
 from wanlab.topology.network import DEFAULT_MTU, Interface, IPAddress, Kind, Network, Node
 
 _SHOWN, _RUN = 3, 8  # of a run longer than _RUN, the first _SHOWN are drawn and the rest counted
 _DEEPEST = 8  # nodes below one another, before the drawing begins anew at the left
-
-End = tuple[str, str]
-"""One end of a cable: node and interface."""
 
 
 def draw_tree(network: Network) -> str:
@@ -45,10 +42,8 @@ class _Entry:
 class _Drawing:
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.peer: dict[End, End] = {}
-        for link in network.links:
-            self.peer[link.a], self.peer[link.b] = link.b, link.a
-        self.above = _homes(network, self.peer)
+        self.peer = peers(network)
+        self.above = homes(network, self.peer)
         self.drawn: set[str] = set()
         self.later: list[str] = []
         """Nodes too deep in the tree, to be drawn at the left."""
@@ -117,13 +112,7 @@ class _Drawing:
             trunk = node.name in self.above and self.network[self.above[node.name][0]].kind is Kind.SWITCH
             mtu = [f"mtu {segment.mtu}"] if segment.mtu != DEFAULT_MTU and not trunk else []
             return ", ".join([*([] if trunk else map(str, segment.subnets)), *mtu])
-        nat = [f"NAT {node.nat.name}"] if node.nat else []
-        ipv6 = [f"IPv6 {' '.join([node.ipv6.value, *sorted({str(pair.outside) for pair in node.prefixes})])}"]
-        hides = [*nat, *(ipv6 if node.ipv6 is not Ipv6.ROUTE else [])]
-        if node.filtering:
-            return ", ".join([*hides, f"firewall {node.filtering.value}"])
-        guard = ["firewall"] if node.firewall and not hides else ["no firewall"] if hides and not node.firewall else []
-        return ", ".join([*hides, *guard])
+        return ", ".join(hidings(node))
 
     # -- what hangs below a node -----------------------------------------------------------------------------------
 
@@ -193,77 +182,6 @@ def _line(name: str, kind: str, interface: str, addresses: str, about: str) -> s
     if about:
         what += f", {about}" if addresses else f" {about}"
     return f"{name}  {what}".rstrip()
-
-
-# -- where nodes are at home ---------------------------------------------------------------------------------------
-
-
-def _homes(network: Network, peer: dict[End, End]) -> dict[str, End]:
-    """For each node that hangs below another, the end of the cable that it hangs by (the upper one)."""
-    above: dict[str, End] = {}
-    insides: dict[str, list[Interface]] = {}
-    for router in network.of(Kind.ROUTER):
-        for interface in router.interfaces:
-            if interface.name != router.uplink:
-                insides.setdefault(interface.segment, []).append(interface)
-    # Switches that trunks join: below their only gateway, or the first of them is a root.
-    roots: dict[str, str] = {}
-    for switch in network.of(Kind.SWITCH):
-        segment = switch.interfaces[0].segment
-        gateways = insides.get(segment, [])
-        if segment not in roots and len(gateways) == 1:
-            end = (gateways[0].node, gateways[0].name)
-            above[peer[end][0]] = end
-            roots[segment] = peer[end][0]
-        roots.setdefault(segment, switch.name)
-    _span(network, peer, Kind.SWITCH, list(roots.values()), above)
-    for router in network.of(Kind.ROUTER):
-        for interface in router.interfaces:
-            far = peer.get((router.name, interface.name))
-            shared = far and network[far[0]].kind is Kind.SWITCH and len(insides.get(interface.segment, ())) > 1
-            if far and (interface.name == router.uplink or (router.uplink is None and shared)):
-                above.setdefault(router.name, far)
-    for host in network.of(Kind.HOST):
-        for interface in host.interfaces:
-            far = peer.get((host.name, interface.name))
-            if far and network[far[0]].kind is not Kind.HOST:
-                above.setdefault(host.name, far)
-    hosts = [host.name for host in network.of(Kind.HOST)]
-    _span(network, peer, Kind.HOST, [*(name for name in hosts if name in above), *hosts], above)
-    _break_circles(network, above)
-    return above
-
-
-def _span(network: Network, peer: dict[End, End], kind: Kind, starts: list[str], above: dict[str, End]) -> None:
-    """Hang nodes of one kind that cables join below the nearest of the first of *starts* that they are joined with."""
-    known = {name for name in starts if name in above}
-    for start in starts:
-        known.add(start)
-        queue = deque([start])
-        while queue:
-            name = queue.popleft()
-            for interface in network[name].interfaces:
-                end = (name, interface.name)
-                far = peer[end][0] if end in peer else name
-                if network[far].kind is kind and far not in known:
-                    known.add(far)
-                    above[far] = end
-                    queue.append(far)
-
-
-def _break_circles(network: Network, above: dict[str, End]) -> None:
-    """Nobody hangs below itself: where the rules would have it so, one node of the circle becomes a root."""
-    done: set[str] = set()
-    for node in network:
-        path: list[str] = []
-        name = node.name
-        while name in above and name not in done:
-            done.add(name)
-            path.append(name)
-            if above[name][0] in path:
-                del above[name]
-            else:
-                name = above[name][0]
 
 
 # -- counting ------------------------------------------------------------------------------------------------------
