@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import NAMESPACE_DNS, uuid5
 
-from wanlab.plan.ruleset import MAPPED_FORWARD, MAPPED_IN, MAPPED_OUT, TABLE
+from wanlab.plan.nft_text import MAPPED_FORWARD, MAPPED_IN, MAPPED_OUT
+from wanlab.plan.ruleset import TABLE
 from wanlab.plan.steps import StartService
 from wanlab.topology.nat import Nat, PortMapping
 from wanlab.topology.network import Node
