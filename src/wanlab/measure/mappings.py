@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import KernelError, UsageError
 from wanlab.measure.looking import look_in
-from wanlab.plan.ruleset import MAPPED_IN, TABLE
+from wanlab.plan.nft_text import MAPPED_IN
+from wanlab.plan.ruleset import TABLE
 from wanlab.topology.nat import Filtering, PortMapping
 from wanlab.topology.network import Kind, Node
 
