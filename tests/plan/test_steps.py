@@ -10,9 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.impairments import WAYS
 from tests.support.shapes import SHAPES
 from wanlab.plan.compile import compile_network
 from wanlab.plan.steps import AddNamespace, AddRoute, Plan, SetUp, Stage, Step, decode, encode
+from wanlab.topology.impairment import Impairment
+
+st.register_type_strategy(Impairment, WAYS)  # not every one that could be made can be
 
 KINDS = typing.get_args(Step)
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on busy machines, too

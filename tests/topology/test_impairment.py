@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.support.impairments import WAYS
 from tests.topology.helpers import refusal, toml
 from wanlab.errors import TopologyError
 from wanlab.topology.document import from_document, rebuild
@@ -49,7 +49,12 @@ def both(**values: Any) -> LinkImpairment:
             {"duplicate": "1%", "corrupt": "0.1%", "delay": "1ms", "reorder": "25%"},
             both(duplicate_percent=1, corrupt_percent=0.1, delay_ms=1, reorder_percent=25),
         ),
-        ({"loss": "50%", "seed": 7, "hit_arp": True}, both(loss_percent=50, seed=7, hit_arp=True)),
+        (
+            {"loss": "50%", "seed": 7, "hit_arp": True},
+            LinkImpairment(
+                Impairment(loss_percent=50, seed=7, hit_arp=True), Impairment(loss_percent=50, seed=8, hit_arp=True)
+            ),
+        ),
         (
             {"delay": "20ms", "up": {"rate": "1mbit"}, "down": {"delay": "30ms"}},
             LinkImpairment(Impairment(20, rate_bps=1_000_000), Impairment(30)),
@@ -167,31 +172,6 @@ def test_an_impaired_topology_survives_the_way_to_a_document_and_back() -> None:
     for back in (from_document(document), rebuild(document)):
         assert back.resolve() == t.resolve()
         assert back.to_document() == document
-
-
-PERCENTS = st.one_of(st.just(0.0), st.integers(1, 10**9).map(lambda n: n / 10**7))
-WAYS = st.builds(
-    Impairment,
-    st.integers(100, 60_000).map(float),
-    st.integers(1, 100_000).map(lambda n: n / 1000),
-    st.sampled_from(Distribution),
-    PERCENTS,
-    st.none(),
-    st.one_of(st.none(), st.integers(1000, 10**12)),
-    st.none(),
-    st.just(QueueUnit.PACKETS),
-    PERCENTS,
-    PERCENTS,
-    PERCENTS,
-    st.one_of(st.none(), st.integers(0, 2**64 - 1)),
-    st.booleans(),
-) | st.builds(
-    Impairment,
-    rate_bps=st.integers(1000, 10**12),
-    queue=st.integers(1, 10**6).map(float),
-    queue_unit=st.sampled_from(QueueUnit),
-    bursts=st.builds(Bursts, PERCENTS, PERCENTS, PERCENTS, PERCENTS),
-)
 
 
 @given(up=WAYS, down=WAYS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wanlab.errors import KernelError
-from wanlab.kernel import conntrack, nftables
+from wanlab.kernel import conntrack, netem, nftables
 from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
 from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unmount, unshare
 from wanlab.plan.steps import (
@@ -27,6 +27,7 @@ from wanlab.plan.steps import (
     AddNamespace,
     AddRoute,
     AwaitAddress,
+    ClearImpairment,
     End,
     Enslave,
     ForgetConnections,
@@ -36,6 +37,7 @@ from wanlab.plan.steps import (
     RemoveNamespace,
     RemoveRoute,
     SetDown,
+    SetImpairment,
     SetSysctl,
     SetUp,
     StartService,
@@ -110,6 +112,16 @@ class Services(Protocol):
         """Return when all that were started are ready. Raises KernelError for one that does not get there."""
 
 
+class Wire(Protocol):
+    """Impairs interfaces without netem. The caller is in the interface's node."""
+
+    def set(self, step: SetImpairment, index: int) -> None:
+        """Impair an interface, or do so otherwise than before. Raises OSError."""
+
+    def clear(self, node: str, interface: str) -> None:
+        """Let it go by itself again. Raises OSError."""
+
+
 class Executor:
     """Takes the steps of one plan.
 
@@ -117,9 +129,11 @@ class Executor:
     make interfaces: there the kernel chooses, and is asked.
     """
 
-    def __init__(self, namespaces: Namespaces, services: Services) -> None:
+    def __init__(self, namespaces: Namespaces, services: Services, wire: Wire | None = None) -> None:
         self._namespaces = namespaces
         self._services = services
+        self._wire = wire
+        """What impairs links; None: netem does."""
         self._indices: dict[tuple[str, str], int] = {}
         self._next: dict[str, int] = {}
         self.done: list[Step] = []
@@ -205,6 +219,18 @@ class Executor:
                 self._flush()
                 conntrack.forget_all()
                 self.done.append(step)
+            case SetImpairment(node, interface):
+                self._enter(node)
+                self._impair(step, self._index(node, interface))
+            case ClearImpairment(node, interface):
+                self._enter(node)
+                if self._wire is None:
+                    index = self._index(node, interface)
+                    self._send(step).delete_qdisc(index)
+                else:
+                    self._flush()
+                    self._wire.clear(node, interface)
+                    self.done.append(step)
             case SetDown(node, interface):
                 self._enter(node)
                 index = self._index(node, interface)
@@ -240,6 +266,16 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).delete_route(destination, via, index, metric)
+
+    def _impair(self, step: SetImpairment, index: int) -> None:
+        if self._wire is None:
+            messages = netem.impair(self._send(step), index, step)
+            self._sent += [step] * (messages - 1)
+            return
+        self._flush()
+        self._wire.set(step, index)
+        self._next.pop(step.node, None)  # the wire has an interface there, of an index that the kernel chose
+        self.done.append(step)
 
     def _note_up(self, step: Step, node: str, interface: str) -> None:
         """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
@@ -415,5 +451,9 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: taking away the route to {destination} by {via}"
         case ForgetConnections(node):
             return f"node {node!r}: forgetting its connections"
+        case SetImpairment(node, interface):
+            return f"node {node!r}: impairing what {interface!r} sends"
+        case ClearImpairment(node, interface):
+            return f"node {node!r}: sending what {interface!r} sends unimpaired"
         case SetDown(node, interface):
             return f"node {node!r}: taking {interface!r} down"

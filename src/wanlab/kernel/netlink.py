@@ -13,8 +13,9 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 18, 20, 21
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_NEWQDISC = 24, 25, 36
-_NLM_REQUEST, _NLM_ACK, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x200, 0x400
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_NEWQDISC, _RTM_DELQDISC = 24, 25, 36, 37
+_RTM_NEWTFILTER, _RTM_DELTFILTER = 44, 45
+_NLM_REQUEST, _NLM_ACK, _NLM_REPLACE, _NLM_EXCL, _NLM_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _NLM_ACK_TLVS = 0x200
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6  # of a message's header
 _NLMSG_ERROR = 2
@@ -22,7 +23,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
-_IFLA_NET_NS_FD, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 28, 29, 1 << 3
+_IFLA_TXQLEN, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 13, 28, 29, 1 << 3
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFF_UP = 0x1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
@@ -32,6 +33,7 @@ _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 3, 0, 1  #
 
 # A refusal takes under 1 KiB of the socket's buffer (212,992 bytes by default): 100 never overrun it.
 _MOST_IN_FLIGHT = 100
+_MOST_BYTES = 1 << 16  # and what is sent at once has to fit there as well
 MOST_ANSWERS = 25  # an interface as the kernel describes it takes about 3 KiB of it
 
 Refused = Callable[[int, int, str], Exception]
@@ -46,6 +48,7 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._waiting: list[bytes] = []
+        self._bytes = 0
         self._number = 0
 
     def close(self) -> None:
@@ -59,7 +62,7 @@ class Netlink:
     @property
     def full(self) -> bool:
         """Whether it is time to flush."""
-        return len(self._waiting) >= _MOST_IN_FLIGHT
+        return len(self._waiting) >= _MOST_IN_FLIGHT or self._bytes >= _MOST_BYTES
 
     def add_veth(
         self,
@@ -87,9 +90,27 @@ class Netlink:
 
     def add_qdisc(self, index: int, kind: str, options: bytes) -> None:
         """Make *kind* the root queue of an interface; *options* as pkt_sched.h lays them out for that kind."""
-        header = struct.pack("=BBHiIII", socket.AF_UNSPEC, 0, 0, index, 0, _TC_H_ROOT, 0)
-        body = _text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
-        self._add(_RTM_NEWQDISC, _NLM_CREATE | _NLM_EXCL, header + body)
+        body = _traffic(index, _TC_H_ROOT) + _text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
+        self._add(_RTM_NEWQDISC, _NLM_CREATE | _NLM_EXCL, body)
+
+    def replace_qdisc(self, index: int, kind: str, options: bytes, *, handle: int, parent: int = _TC_H_ROOT) -> None:
+        """Make *kind* the queue at *parent*, a class of another queue, or change the one of that *handle* there."""
+        body = _traffic(index, parent, handle) + _text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
+        self._add(_RTM_NEWQDISC, _NLM_CREATE | _NLM_REPLACE, body)
+
+    def delete_qdisc(self, index: int) -> None:
+        """Take away the root queue of an interface, and those inside it."""
+        self._add(_RTM_DELQDISC, 0, _traffic(index, _TC_H_ROOT))
+
+    def add_filter(self, index: int, parent: int, kind: str, options: bytes, *, priority: int, protocol: int) -> None:
+        """Have a queue sort packets of an Ethernet *protocol*; *options* as pkt_cls.h lays them out for that kind."""
+        header = _traffic(index, parent, info=priority << 16 | socket.htons(protocol))
+        body = header + _text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
+        self._add(_RTM_NEWTFILTER, _NLM_CREATE | _NLM_EXCL, body)
+
+    def delete_filters(self, index: int, parent: int) -> None:
+        """Take away all filters of a queue, if it has any."""
+        self._add(_RTM_DELTFILTER, 0, _traffic(index, parent))
 
     def enslave(self, index: int, master: int) -> None:
         """Make an interface a port of a bridge."""
@@ -98,6 +119,11 @@ class Netlink:
     def set_up(self, index: int) -> None:
         """Bring an interface up."""
         self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=True))
+
+    def prepare_tap(self, index: int, queue: int) -> None:
+        """Bring a tap up, with room for *queue* packets that nobody has read yet."""
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index) + _number(_IFLA_TXQLEN, queue))
+        self.set_up(index)
 
     def set_down(self, index: int) -> None:
         """Take an interface down."""
@@ -155,6 +181,7 @@ class Netlink:
         self._waiting[-1] = self._waiting[-1][:_FLAGS_AT] + _FLAGS.pack(flags) + self._waiting[-1][_FLAGS_AT + 2 :]
         self._socket.send(b"".join(self._waiting))
         self._waiting.clear()
+        self._bytes = 0
         failure: Exception | None = None
         done = False
         while not done:
@@ -175,6 +202,7 @@ class Netlink:
 
     def _add(self, kind: int, flags: int, body: bytes) -> None:
         header = struct.pack("=IHHII", 16 + len(body), kind, _NLM_REQUEST | flags, self._number, 0)
+        self._bytes += 16 + len(body)
         self._waiting.append(header + body)  # bodies are made of padded attributes: lengths are multiples of 4
         self._number += 1
 
@@ -200,6 +228,11 @@ def _ifinfo(index: int, *, up: bool | None = None) -> bytes:
     """*up*: what the interface shall be; None: what it is."""
     flags, changed = (_IFF_UP if up else 0), (0 if up is None else _IFF_UP)
     return struct.pack("=BBHiII", socket.AF_UNSPEC, 0, 0, index, flags, changed)
+
+
+def _traffic(index: int, parent: int, handle: int = 0, info: int = 0) -> bytes:
+    """struct tcmsg."""
+    return struct.pack("=BBHiIII", socket.AF_UNSPEC, 0, 0, index, handle, parent, info)
 
 
 def _route(destination: str, via: str, index: int, metric: int) -> bytes:

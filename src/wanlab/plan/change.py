@@ -17,6 +17,7 @@ from wanlab.plan.steps import (
     AddNamespace,
     AddRoute,
     AwaitAddress,
+    ClearImpairment,
     Enslave,
     ForgetConnections,
     LoadRuleset,
@@ -25,6 +26,7 @@ from wanlab.plan.steps import (
     RemoveNamespace,
     RemoveRoute,
     SetDown,
+    SetImpairment,
     SetSysctl,
     SetUp,
     StartService,
@@ -97,7 +99,7 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
     off += [SetSysctl(node, step.key, "0") for step in mine if isinstance(step, SetSysctl) and step.key in _FORWARDING]
     off += [LoadRuleset(node, _NO_RULES) for step in mine if isinstance(step, LoadRuleset)]
     off.append(ForgetConnections(node))
-    kept = AddNamespace | AddBridge | Enslave
+    kept = AddNamespace | AddBridge | Enslave | SetImpairment
     on = [step for step in mine if not isinstance(step, kept) and step != SetUp(node, "lo")]
     return tuple(off), tuple(on)
 
@@ -160,6 +162,7 @@ class _Change:
     def _take_away(self) -> Iterator[Step]:
         gone = [step for step in reversed(self.old) if not self._stays(step)]
         there = [step for step in gone if not self._goes_with_another(step)]
+        yield from self._let_go_clean(gone)
         yield from (_removal(step) for step in there if isinstance(step, AddRoute))
         yield from (_removal(step) for step in there if isinstance(step, AddAddress | AwaitAddress))
         for node, interface in self._ends(there):
@@ -174,6 +177,15 @@ class _Change:
         for step in gone:
             if isinstance(step, LoadRuleset) and step.node not in self.gone_nodes | ruled:
                 yield from _replace_rules(step.node, "")
+
+    def _let_go_clean(self, gone: Iterable[Step]) -> Iterator[Step]:
+        """What holds an impaired link has to let go of it, even where its interface goes."""
+        still = {(step.node, step.interface) for step in self.new if isinstance(step, SetImpairment)}
+        for step in gone:
+            if isinstance(step, SetImpairment):
+                place = step.node, step.interface
+                if place not in still or self._fresh(*place) or step.node in self.gone_nodes:
+                    yield ClearImpairment(*place)
 
     def _speak_ipv6(self) -> Iterator[Step]:
         """Interfaces that stay take no notice of what is the default for new ones."""
@@ -221,7 +233,7 @@ class _Change:
             case AddRoute(_, destination, _, interface):
                 family = _family(destination)
                 return not self._fresh(node, interface) and (node, interface, family) not in self.renumbered
-            case SetUp(_, interface):
+            case SetUp(_, interface) | SetImpairment(_, interface):
                 return not self._fresh(node, interface)
             case AwaitAddress(_, interface, _):
                 return not self._fresh(node, interface)

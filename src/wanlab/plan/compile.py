@@ -18,6 +18,7 @@ from wanlab.plan.steps import (
     Enslave,
     LoadRuleset,
     Plan,
+    SetImpairment,
     SetSysctl,
     SetUp,
     Stage,
@@ -49,6 +50,9 @@ def compile_network(network: Network) -> Plan:
         Stage("The cables: veth pairs, each end placed in its node", tuple(_cables(network))),
         *(_stage(node, network) for node in network),
     ]
+    impaired = tuple(_impairments(network))
+    if impaired:
+        stages.append(Stage("What links do to packets, each at the end that sends them", impaired))
     advertising = tuple(advertisements(network))
     if advertising:
         stages.append(Stage("Router advertisements, and the addresses that hosts make of them", advertising))
@@ -81,6 +85,13 @@ def _cables(network: Network) -> Iterator[Step]:
     ends = {(i.node, i.name): End(i.node, i.name, i.mac, i.mtu) for node in network for i in node.interfaces}
     for link in network.links:
         yield AddCable(ends[link.a], ends[link.b])
+
+
+def _impairments(network: Network) -> Iterator[Step]:
+    for node in network:
+        for interface in node.interfaces:
+            if interface.egress is not None:
+                yield SetImpairment(node.name, interface.name, interface.egress, interface.mtu)
 
 
 def _stage(node: Node, network: Network) -> Stage:

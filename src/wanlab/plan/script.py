@@ -17,6 +17,7 @@ from wanlab.plan.steps import (
     AddNamespace,
     AddRoute,
     AwaitAddress,
+    ClearImpairment,
     Enslave,
     ForgetConnections,
     LoadRuleset,
@@ -26,12 +27,14 @@ from wanlab.plan.steps import (
     RemoveNamespace,
     RemoveRoute,
     SetDown,
+    SetImpairment,
     SetSysctl,
     SetUp,
     StartService,
     Step,
     StopService,
 )
+from wanlab.plan.traffic_control import clear_commands, impair_commands
 from wanlab.topology.network import DEFAULT_MTU
 
 _WIDTH = 100
@@ -110,6 +113,10 @@ def _command(step: Step) -> str:
             return _route(step)
         case ForgetConnections(node):
             return _line("ip", "netns", "exec", node, "conntrack", "--flush")
+        case SetImpairment():
+            return "\n".join(_line(*words) for words in impair_commands(step))
+        case ClearImpairment(node, interface):
+            return _line(*clear_commands(node, interface))
         case SetDown(node, interface):
             return _ip(node, "link", "set", "dev", interface, "down")
         case LoadRuleset(node, text):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from wanlab.topology.impairment import Impairment
+
 
 @dataclass(frozen=True, slots=True)
 class AddNamespace:
@@ -143,6 +145,25 @@ class ForgetConnections:
 
 
 @dataclass(frozen=True, slots=True)
+class SetImpairment:
+    """Have packets that an interface sends impaired; in place of what was said before."""
+
+    node: str
+    interface: str
+    impairment: Impairment
+    mtu: int
+    """The interface's, by which queues are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearImpairment:
+    """Let packets that an interface sends go as they are; those that are being delayed are lost."""
+
+    node: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetDown:
     """Take an interface down: the other end of its cable loses its carrier."""
 
@@ -199,6 +220,8 @@ Step = (
     | StartService
     | StopService
     | ForgetConnections
+    | SetImpairment
+    | ClearImpairment
     | SetDown
     | RemoveNamespace
     | RemoveLink
@@ -222,6 +245,8 @@ _KINDS: dict[str, type[Any]] = {
         StartService,
         StopService,
         ForgetConnections,
+        SetImpairment,
+        ClearImpairment,
         SetDown,
         RemoveNamespace,
         RemoveLink,
@@ -273,6 +298,8 @@ def _undo(step: Step) -> tuple[Step, ...]:
             return (RemoveAddress(node, interface, address),)
         case StartService(node, name):
             return (StopService(node, name),)
+        case SetImpairment(node, interface):
+            return (ClearImpairment(node, interface),)
         case _:
             return ()
 
@@ -291,6 +318,8 @@ def _encode(step: Step) -> list[Any]:
     if isinstance(step, AddCable):
         a, b = step.a, step.b
         return ["AddCable", a.node, a.interface, a.mac, a.mtu, b.node, b.interface, b.mac, b.mtu]
+    if isinstance(step, SetImpairment):
+        return ["SetImpairment", step.node, step.interface, step.impairment.to_row(), step.mtu]
     return [type(step).__name__, *(getattr(step, name) for name in _FIELDS[type(step)])]
 
 
@@ -298,6 +327,9 @@ def _decode(row: Sequence[Any]) -> Step:
     kind, *values = map(_frozen, row)
     if kind == "AddCable":
         return AddCable(End(*values[:4]), End(*values[4:]))
+    if kind == "SetImpairment":
+        node, interface, impairment, mtu = values
+        return SetImpairment(node, interface, Impairment.from_row(impairment), mtu)
     step: Step = _KINDS[kind](*values)
     return step
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wanlab.plan import steps
 from wanlab.plan.steps import Step
+from wanlab.topology.impairment_text import impairment_words
 
 
 def in_words(step: Step) -> str:
@@ -36,6 +37,10 @@ def in_words(step: Step) -> str:
             return f"{node}: stops {name}"
         case steps.ForgetConnections(node):
             return f"{node}: forgets its connections"
+        case steps.SetImpairment(node, interface, impairment):
+            return f"{node}: {interface} sends with {impairment_words(impairment)}"
+        case steps.ClearImpairment(node, interface):
+            return f"{node}: {interface} sends unimpaired"
         case steps.SetDown(node, interface):
             return f"{node}: {interface} down"
         case steps.RemoveRoute(node, destination, via, interface):

@@ -23,6 +23,7 @@ from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
 from wanlab.plan.steps import AddNamespace, ForgetConnections, LoadRuleset, RemoveNamespace, Step, decode, undo
 from wanlab.runtime.children import CannotStart, Command, Nursery
+from wanlab.runtime.impairer import Impairer
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.services import Services
 from wanlab.runtime.world import World
@@ -82,6 +83,7 @@ class Holder:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lab = lab
         steps = decode(lab["steps"])
+        self._impairer = Impairer(lab.get("impairment"))
         self._require(steps)  # before anything is made
         try:
             self._world.furnish(inside, lab["hosts"], lab["name"])
@@ -92,14 +94,14 @@ class Holder:
         self._nodes = [step.node for step in steps if isinstance(step, AddNamespace)]
         self._executor().execute(steps, self._progress(len(steps)))
 
-    @staticmethod
-    def _require(steps: Sequence[Step]) -> None:
+    def _require(self, steps: Sequence[Step]) -> None:
         if any(isinstance(step, LoadRuleset) for step in steps):
             nftables.require()
         Services.require(steps)
+        self._impairer.require(steps)
 
     def _executor(self) -> Executor:
-        return Executor(self._world.namespaces, self._services)
+        return Executor(self._world.namespaces, self._services, self._impairer.wire)
 
     def _progress(self, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
@@ -206,6 +208,7 @@ class Holder:
                 "nodes": self._nodes,
                 "programs": len(self._children),
                 "services": self._services.report(),
+                "impairment": self._impairer.report(),
             }
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
+from wanlab.kernel.means import means_wanted
 from wanlab.plan.change import change, reboot
 from wanlab.plan.compile import compile_network
 from wanlab.plan.counters import with_counters
@@ -55,16 +56,25 @@ class Lab:
     *lab* is a catalogue name, a file, or a :class:`Topology`. Whatever ends the program ends the lab too, SIGKILL
     included. *name* is what `wanlab ls` shows; chosen if left out, so that labs never clash. Its methods may be called
     from any thread; `async with` works as well. *count_rules*: each rule of its routers that decides has a counter,
-    for those who look at them (`nft list ruleset`).
+    for those who look at them (`nft list ruleset`). *impairment*: "netem" or "wire", what impairs links; chosen by what
+    the kernel can where it is left out, and the environment does not say (`WANLAB_IMPAIRMENT`).
     """
 
-    def __init__(self, lab: str | Path | Topology, *, name: str | None = None, count_rules: bool = False) -> None:
+    def __init__(
+        self,
+        lab: str | Path | Topology,
+        *,
+        name: str | None = None,
+        count_rules: bool = False,
+        impairment: str | None = None,
+    ) -> None:
         self.topology = lab if isinstance(lab, Topology) else Topology.load(lab)
         self.network = self.topology.resolve()
         if name is not None:
             check_lab_name(name)
         self._name = name
         self._count_rules = count_rules
+        self._impairment = means_wanted(impairment)
         self._directory: Path | None = None
         self._owner: Connection | None = None
         self._nodes: dict[str, LabNode] = {}
@@ -115,7 +125,12 @@ class Lab:
             raise UsageError(f"lab {self.name!r} is up already")
         directory = runtime_directory()
         plan = compile_network(self.network)
-        order = {**_description(self.topology), "hosts": plan.hosts, "steps": encode(self._counted(plan.steps))}
+        order = {
+            **_description(self.topology),
+            "hosts": plan.hosts,
+            "steps": encode(self._counted(plan.steps)),
+            "impairment": self._impairment,
+        }
         while True:
             # A name of our own choice is never an obstacle: another process may have chosen the same one.
             name = self._name or f"{self.network.name}.{os.getpid()}-{next(_numbers)}"

@@ -59,6 +59,8 @@ class _Reader:
             known = getattr(base, way)
             values = {} if known is None else {name: getattr(known, name) for name in _FIELDS}
             _override(values, common)
+            if way == "down" and "seed" in common:
+                values["seed"] = (common["seed"] + 1) % 2**64  # else what one way loses, the other would lose too
             _override(values, self._fields(own or {}, (way,)))
             try:
                 made[way] = Impairment(**values)
@@ -208,7 +210,8 @@ def impairment_table(link: LinkImpairment | None) -> str | dict[str, Any] | None
         if link == LinkImpairment(profile.up, profile.down):
             return profile.name
     up, down = (direction_table(way) for way in (link.up, link.down))
-    same = {key: value for key, value in up.items() if down.get(key) == value}
+    # A seed that is said for both is another one for each.
+    same = {key: value for key, value in up.items() if down.get(key) == value and key != "seed"}
     table: dict[str, Any] = dict(same)
     for name, way in (("up", up), ("down", down)):
         own = {key: value for key, value in way.items() if key not in same}
@@ -224,20 +227,28 @@ def direction_table(way: Impairment | None) -> dict[str, Any]:
     return {key: _text(way, name) for name, key in _KEY_OF.items() if getattr(way, name) != getattr(_DEFAULTS, name)}
 
 
+def impairment_words(way: Impairment) -> str:
+    """One direction on a line: `delay 20ms, jitter 5ms, loss 1%`."""
+    table = direction_table(way)
+    if way.bursts is not None:
+        table["gemodel"] = " ".join(f"{key} {percent}" for key, percent in table["gemodel"].items())
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in table.items())
+
+
 def _text(way: Impairment, name: str) -> Any:
     value = getattr(way, name)
     match name:
         case "delay_ms" | "jitter_ms":
-            return f"{_plain(value)}ms"
+            return f"{plain(value)}ms"
         case "bursts":
-            return {key: f"{_plain(percent)}%" for key, percent in zip(BURST_KEYS, value, strict=True)}
+            return {key: f"{plain(percent)}%" for key, percent in zip(BURST_KEYS, value, strict=True)}
         case "rate_bps":
             return rate_text(value)
         case "queue":
             unit = {QueueUnit.BYTES: "b", QueueUnit.MS: "ms"}.get(way.queue_unit)
-            return int(value) if unit is None else f"{_plain(value)}{unit}"
+            return int(value) if unit is None else f"{plain(value)}{unit}"
     if name.endswith("_percent"):
-        return f"{_plain(value)}%"
+        return f"{plain(value)}%"
     return value.value if isinstance(value, Enum) else value
 
 
@@ -254,6 +265,6 @@ def _short(value: float) -> float:
     return round(value, 9)
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """A number without an exponent, which tc's units do not know."""
     return f"{value:.9f}".rstrip("0").rstrip(".")
