@@ -56,6 +56,23 @@ def test_a_router_that_reboots_is_up_again_when_the_verb_returns() -> None:
     assert must("exec", "alice", "ping", "-c1", "-W2", "coordinator")
 
 
+def test_a_link_goes_down_and_up_and_a_cable_elsewhere() -> None:
+    assert "alice: eth0 down" in must("link", "alice", "down").splitlines()
+    assert "alice  10.1.0.1, down" in must("graph")
+    assert json.loads(must("inspect", "alice", "--json"))["interfaces"][0]["state"] == "down"
+    assert wanlab("exec", "alice", "ping", "-c1", "-W1", "coordinator").returncode != 0
+    assert must("link", "alice:eth0", "up").endswith("2 steps\n")
+    assert must("unplug", "home-a", "--dry-run").splitlines() == ["wan: home-a down", "1 step", "nothing was changed"]
+    assert must("unplug", "home-a").splitlines() == ["wan: home-a down", "1 step"]
+    assert ", unplugged, cable to wan home-a" in must("inspect", "home-a")
+    assert must("plug", "home-a").splitlines() == ["wan: home-a up", "1 step"]
+    assert must("plug", "alice", "home-b", "--address", "10.2.0.7")
+    assert must("exec", "alice", "ping", "-c1", "-W2", "bob")
+    assert json.loads(must("inspect", "alice", "--json"))["address"] == "10.2.0.7"
+    assert must("change", "alice:eth0", "link=home-a", "address=10.1.0.1")
+    assert must("exec", "alice", "ping", "-c1", "-W2", "coordinator")
+
+
 def test_a_lab_becomes_the_one_of_a_file_and_nothing_is_done_twice(tmp_path: Path) -> None:
     file = tmp_path / "pair.toml"
     file.write_text(FILE)
@@ -73,6 +90,15 @@ def test_a_lab_becomes_the_one_of_a_file_and_nothing_is_done_twice(tmp_path: Pat
         (("change", "home-a", "nate=home"), 2, "unknown key 'nate' in router 'home-a'; did you mean 'nat'?"),
         (("change", "hom-a", "nat=home"), 3, "no node 'hom-a' in lab 'two-lans'; did you mean 'home-a'?"),
         (("change", "alice", "address=1.2.3.4"), 2, "address 1.2.3.4 is not in 10.1.0.0/24"),
+        (("link", "hom-a", "down"), 3, "no node 'hom-a' in lab 'two-lans'; did you mean 'home-a'?"),
+        (("link", "home-a:eth9", "down"), 2, "router 'home-a' has no interface 'eth9'; there is lan, wan"),
+        (
+            ("link", "wan", "down"),
+            2,
+            "switch 'wan' has 3 links; say which one: wan:home-a, wan:home-b, wan:coordinator",
+        ),
+        (("link", "home-a", "sideways"), 2, "is not one of 'down', 'up', 'unplugged'"),
+        (("plug", "alice", "nowhere"), 2, "no node 'nowhere'"),
         (("reboot", "hom-a"), 3, "no node 'hom-a' in lab 'two-lans'; did you mean 'home-a'?"),
         (("apply", "two-lan"), 2, "no lab 'two-lan' in the catalogue and no such file; did you mean 'two-lans'?"),
         (("apply", "--lab", "other", "two-lans"), 3, "no lab 'other' is up"),

@@ -19,6 +19,7 @@ from wanlab.cli.down import down
 from wanlab.cli.exec import exec_
 from wanlab.cli.graph import graph
 from wanlab.cli.inspect import inspect
+from wanlab.cli.link import link, plug, unplug
 from wanlab.cli.ls import ls
 from wanlab.cli.matrix import matrix
 from wanlab.cli.nat import nat
@@ -103,6 +104,9 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     punch_grid,
     matrix,
     change,
+    link,
+    unplug,
+    plug,
     reboot,
     apply,
     script,

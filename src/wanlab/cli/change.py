@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from wanlab.cli import complete
 from wanlab.cli.apply import DryRun, carry_out
-from wanlab.cli.options import NodeName, UpLab
+from wanlab.cli.options import UpLab
 from wanlab.cli.values import value
 
 Changes = Annotated[
@@ -16,8 +17,16 @@ Changes = Annotated[
 ]
 
 
-def change(node: NodeName, changes: Changes, lab: UpLab = None, dry_run: DryRun = False) -> None:
-    """Change a node: its NAT, its address, what it is plugged into.
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="NODE[:INTERFACE]", help="A host, router or switch, or an interface.", autocompletion=complete.nodes
+    ),
+]
+
+
+def change(node: Place, changes: Changes, lab: UpLab = None, dry_run: DryRun = False) -> None:
+    """Change a node or an interface: its NAT, its address, what it is plugged into.
 
     Keys and values are those of a lab file: nat=symmetric, address=5.5.5.9, link=cafe,
     nat='{preset = "home", filtering = "endpoint-independent"}'.

@@ -102,7 +102,13 @@ def _services(node: Node, services: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
+    from wanlab.topology.network import LinkState
+
     what = [f"mtu {interface.mtu}"]
+    if interface.state is not LinkState.UP:
+        what.append(interface.state.value)
+    elif not interface.carrier:
+        what.append("no carrier" if interface.up else "down: the other end is unplugged")
     if interface.mac is not None:
         what.insert(0, interface.mac)
     if interface.slaac:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from wanlab.drawing.forest import End, homes, peers
 from wanlab.drawing.words import hidings
-from wanlab.topology.network import DEFAULT_MTU, Interface, IPAddress, Kind, Network, Node
+from wanlab.topology.network import DEFAULT_MTU, Interface, IPAddress, Kind, LinkState, Network, Node
 
 _SHOWN, _RUN = 3, 8  # of a run longer than _RUN, the first _SHOWN are drawn and the rest counted
 _DEEPEST = 8  # nodes below one another, before the drawing begins anew at the left
@@ -70,6 +70,8 @@ class _Drawing:
         addresses = tuple(address.ip for address in shown.addresses) if shown else ()
         interface = shown.name if shown and node.kind is Kind.HOST and len(node.interfaces) > 1 else ""
         below = self._below(node, at, depth)
+        if shown is not None and shown.state is not LinkState.UP:
+            about = ", ".join(filter(None, (about, shown.state.value)))
         return _Entry(
             _line(node.name, _kind(node, shown), interface, ", ".join(map(str, addresses)), about),
             below,
@@ -85,7 +87,8 @@ class _Drawing:
         """*node* where it is not at home: by name, interface and address."""
         addresses = tuple(address.ip for address in at.addresses) if at else ()
         interface = at.name if at and node.kind is not Kind.SWITCH else ""
-        text = _line(node.name, _kind(node, at), interface, ", ".join(map(str, addresses)), "")
+        state = at.state.value if at and at.state is not LinkState.UP else ""
+        text = _line(node.name, _kind(node, at), interface, ", ".join(map(str, addresses)), state)
         return _Entry(text, unique=False)
 
     def _leads_on(self, node: Node) -> bool:

@@ -32,6 +32,7 @@ from wanlab.plan.steps import (
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    MoveLink,
     RemoveAddress,
     RemoveLink,
     RemoveNamespace,
@@ -50,6 +51,7 @@ _ADVERTISED = 5.0  # seconds that an address may take to come by router advertis
 _LOOK_AGAIN = 0.002
 _IFA_F_TENTATIVE = 0x40
 _DOTS_AND_SLASHES = str.maketrans("./", "/.")  # sysctl(8): a dot in a name is written as a slash
+_PASSING = "passing"  # what an interface is called in the lab's own namespace, on its way from node to node
 _ANY = 0  # lets the kernel choose an index
 
 
@@ -61,7 +63,7 @@ class Namespaces:
 
     def __init__(self) -> None:
         unshare(CLONE_NEWNET)  # a namespace of the lab's own, with no cable, for what runs in no node
-        self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._here: str | None = None
         _bring_up_loopback()
 
@@ -85,7 +87,7 @@ class Namespaces:
         if node == self._here:
             return
         if node is None:
-            setns(self._home, CLONE_NEWNET)
+            setns(self.home, CLONE_NEWNET)
         else:
             handle = self.open(node)
             try:
@@ -258,6 +260,8 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).delete_link(index)
+            case MoveLink():
+                self._move(step)
             case RemoveAddress(node, interface, address):
                 self._enter(node)
                 index = self._index(node, interface)
@@ -276,6 +280,21 @@ class Executor:
         self._wire.set(step, index)
         self._next.pop(step.node, None)  # the wire has an interface there, of an index that the kernel chose
         self.done.append(step)
+
+    def _move(self, step: MoveLink) -> None:
+        """By way of the lab's own namespace, also from one name to another in the same node.
+
+        What leaves a namespace loses its addresses, its bridge and its carrier there, as a cable that is pulled does.
+        """
+        self._enter(step.node)
+        index = self._index(step.node, step.interface)
+        mac = step.mac or ":".join(f"{byte:02x}" for byte in (0x02, *os.urandom(5)))
+        self._send(step).move_link(index, self._namespaces.home, _PASSING, mac, step.mtu)
+        self._leave()
+        self._namespaces.enter(None)
+        self._send(step).move_link(socket.if_nametoindex(_PASSING), self._handle(step.to), step.name, mac, step.mtu)
+        self._leave()
+        self._indices.pop((step.node, step.interface), None)
 
     def _note_up(self, step: Step, node: str, interface: str) -> None:
         """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
@@ -343,10 +362,15 @@ class Executor:
             self._handles.clear()
 
     def _end(self, end: End) -> tuple[str, int, int, str | None, int]:
-        handle = self._handles.get(end.node)
-        if handle is None:
-            handle = self._handles[end.node] = self._namespaces.open(end.node)
+        handle = self._handle(end.node)
         return end.interface, self._new_index(end.node, end.interface), handle, end.mac, end.mtu
+
+    def _handle(self, node: str) -> int:
+        """A descriptor of a node's namespace, until what waits has been sent."""
+        handle = self._handles.get(node)
+        if handle is None:
+            handle = self._handles[node] = self._namespaces.open(node)
+        return handle
 
     def _new_index(self, node: str, interface: str) -> int:
         # Choosing the index here saves asking the kernel for it, once for each interface.
@@ -445,6 +469,8 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: taking it away"
         case RemoveLink(node, interface):
             return f"node {node!r}: taking {interface!r} away"
+        case MoveLink(node, interface, to):
+            return f"node {node!r}: plugging {interface!r} into {to!r}"
         case RemoveAddress(node, interface, address):
             return f"node {node!r}: taking {address} from {interface!r}"
         case RemoveRoute(node, destination, via):

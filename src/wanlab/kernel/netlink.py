@@ -137,6 +137,11 @@ class Netlink:
         """
         self._add(_RTM_GETLINK, 0, _ifinfo(index) + _number(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS))
 
+    def move_link(self, index: int, namespace: int, name: str, mac: str | None, mtu: int) -> None:
+        """Move an interface to another namespace, by a descriptor of that; there it is called *name* and is down."""
+        body = _text(_IFLA_IFNAME, name) + _number(_IFLA_NET_NS_FD, namespace) + _number(_IFLA_MTU, mtu) + _mac(mac)
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index) + body)
+
     def delete_link(self, index: int) -> None:
         """Remove an interface; of a veth pair, both ends."""
         self._add(_RTM_DELLINK, 0, _ifinfo(index))

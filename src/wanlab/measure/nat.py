@@ -227,7 +227,7 @@ class _Sites:
         return self._atlas.journey(peer.node, outside).path[:2] == (peer.node, router.name)
 
     def _peers(self, interface: Interface) -> Iterator[Interface]:
-        return (peer for peer in self.network.peers(interface.segment) if peer.node != interface.node)
+        return (p for p in self.network.peers(interface.segment) if p.node != interface.node and p.carrier)
 
     def _far_end(self, interface: Interface) -> Interface | None:
         return next((peer for peer in self._peers(interface) if _ipv4(peer)), None)

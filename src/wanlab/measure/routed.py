@@ -118,7 +118,7 @@ class _Sites:
         return "no host is behind it"
 
     def _peers(self, interface: Interface) -> Iterator[Interface]:
-        return (peer for peer in self.network.peers(interface.segment) if peer.node != interface.node)
+        return (p for p in self.network.peers(interface.segment) if p.node != interface.node and p.carrier)
 
     def _is_open(self, peer: Interface) -> bool:
         node = self.network[peer.node]

@@ -241,7 +241,13 @@ class _Verification:
     # -- behaviour -----------------------------------------------------------------------------------------------
 
     def _behaviour(self) -> Iterator[Check]:
-        routers = [node.name for node in self.network.of(Kind.ROUTER) if measurable(node)]
+        several = [node for node in self.network.of(Kind.ROUTER) if measurable(node)]
+        routers = [node.name for node in several if node.primary.carrier]
+        self.notes += (
+            f"behaviour: {node.name}: not measured: its uplink is {'not plugged in' if node.primary.up else 'down'}"
+            for node in several
+            if not node.primary.carrier
+        )
         if len(routers) > _CORE:
             self.notes.append(f"behaviour: of the first {_CORE} of {len(routers)} routers that translate or filter")
         for measured in measure_nats(self.lab, routers[:_CORE]):
@@ -261,7 +267,10 @@ class _Verification:
             if not router.firewall or router.uplink is None:
                 continue
             wan = router.interface(router.uplink)
-            outside = next((i for i in self.network.peers(wan.segment) if i.node != router.name), None)
+            if not wan.carrier:
+                continue
+            peers = self.network.peers(wan.segment)
+            outside = next((i for i in peers if i.node != router.name and i.carrier), None)
             if outside is None:
                 self.notes.append(f"unsolicited: nobody is on the uplink of {router.name!r} to send from")
                 continue

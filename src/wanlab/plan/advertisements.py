@@ -36,7 +36,7 @@ def advertisements(network: Network) -> Iterator[Step]:
             yield _radvd(node, sending)
     for node in network:
         for interface in node.interfaces:
-            if interface.slaac:
+            if interface.slaac and interface.carrier:
                 yield from (
                     AwaitAddress(node.name, interface.name, str(address.ip))
                     for address in interface.addresses

@@ -7,6 +7,7 @@ is not touched: programs and sockets there notice nothing. Pure, as all plans ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from wanlab.plan.compile import compile_network
 from wanlab.plan.ruleset import TABLE
@@ -18,9 +19,11 @@ from wanlab.plan.steps import (
     AddRoute,
     AwaitAddress,
     ClearImpairment,
+    End,
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    MoveLink,
     RemoveAddress,
     RemoveLink,
     RemoveNamespace,
@@ -107,8 +110,20 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
 _Interface = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A cable whose one end is moved from one node to another."""
+
+    was: AddCable
+    old: End
+    stays: End
+    new: End
+    cable: AddCable
+
+
 class _Change:
     def __init__(self, old: Network, new: Network) -> None:
+        self.nodes = new.nodes
         self.old = compile_network(old).steps
         self.new = compile_network(new).steps
         self.before = set(self.old)
@@ -117,6 +132,12 @@ class _Change:
         self.new_nodes = _nodes(self.after - self.before)
         self.gone_links = _links(self.before - self.after)
         self.new_links = _links(self.after - self.before)
+        self.moves = self._moves()
+        self.moved = {move.cable for move in self.moves} | {move.was for move in self.moves}
+        """Cables of which one end stays what it is, before and after."""
+        stay = {(move.stays.node, move.stays.interface) for move in self.moves}
+        self.gone_links -= stay
+        self.new_links -= stay
         self.renumbered = {
             (step.node, step.interface, _family(step.address))
             for step in self.before ^ self.after
@@ -124,6 +145,22 @@ class _Change:
         }
         """Interfaces that get other addresses of a family: their routes of that family go with the addresses."""
         self.forgetful = self._forgetful(old, new)
+
+    def _moves(self) -> list[_Move]:
+        """The cables of which only one end is another one: who is plugged in elsewhere keeps the interface."""
+        gone = [step for step in self.old if isinstance(step, AddCable) and step not in self.after]
+        were = {end: (step, far) for step in gone for end, far in _ways(step)}
+        moves = [
+            _Move(*were[end], end, far, step)
+            for step in self.new
+            if isinstance(step, AddCable) and step not in self.before
+            for end, far in _ways(step)
+            if end in were and not {end.node, far.node} & (self.new_nodes | self.gone_nodes)
+        ]
+        moves = list({move.was: move for move in {move.cable: move for move in moves}.values()}.values())
+        # Where one would go to where another one is yet, they do not move: they are made anew.
+        taken = {(move.old.node, move.old.interface) for move in moves}
+        return [move for move in moves if (move.new.node, move.new.interface) not in taken]
 
     @staticmethod
     def _forgetful(old: Network, new: Network) -> set[str]:
@@ -164,9 +201,14 @@ class _Change:
         there = [step for step in gone if not self._goes_with_another(step)]
         yield from self._let_go_clean(gone)
         yield from (_removal(step) for step in there if isinstance(step, AddRoute))
-        yield from (_removal(step) for step in there if isinstance(step, AddAddress | AwaitAddress))
+        addresses = (s for s in there if isinstance(s, AddAddress) or (isinstance(s, AwaitAddress) and self._loses(s)))
+        yield from map(_removal, addresses)
+        yield from (SetDown(step.node, step.interface) for step in there if isinstance(step, SetUp))
         for node, interface in self._ends(there):
             yield RemoveLink(node, interface)
+        for move in self.moves:
+            old, new = move.old, move.new
+            yield MoveLink(old.node, old.interface, new.node, new.interface, new.mac, new.mtu)
         yield from (RemoveNamespace(step.node) for step in gone if isinstance(step, AddNamespace))
         still = {(step.node, step.key) for step in self.new if isinstance(step, SetSysctl)}
         for step in gone:
@@ -187,6 +229,14 @@ class _Change:
                 if place not in still or self._fresh(*place) or step.node in self.gone_nodes:
                     yield ClearImpairment(*place)
 
+    def _loses(self, step: AwaitAddress) -> bool:
+        """Whether an address that the kernel gave itself goes: not where only the carrier did."""
+        interfaces = self.nodes[step.node].interfaces
+        return not any(
+            i.name == step.interface and i.slaac and i.up and any(str(a.ip) == step.address for a in i.addresses)
+            for i in interfaces
+        )
+
     def _speak_ipv6(self) -> Iterator[Step]:
         """Interfaces that stay take no notice of what is the default for new ones."""
         for step in self.before ^ self.after:
@@ -199,6 +249,8 @@ class _Change:
     def _ends(self, gone: Iterable[Step]) -> Iterator[_Interface]:
         for step in gone:
             match step:
+                case AddCable() if step in self.moved:
+                    pass
                 case AddCable(a, b):
                     # By an end whose node stays: of a node that goes too, programs may hold the namespace.
                     end = a if a.node not in self.gone_nodes else b
@@ -220,6 +272,8 @@ class _Change:
 
     def _stays(self, step: Step) -> bool:
         """Whether a step was taken already and stands."""
+        if isinstance(step, AddCable) and step in self.moved and step in self.after:
+            return True
         if step not in self.before or step not in self.after:
             return False
         node = _node(step)
@@ -258,6 +312,11 @@ class _Change:
                 yield from _replace_rules(step.node, step.text)
             else:
                 yield step
+
+
+def _ways(cable: AddCable) -> tuple[tuple[End, End], tuple[End, End]]:
+    """Both ends of a cable, each with the other one."""
+    return (cable.a, cable.b), (cable.b, cable.a)
 
 
 def _nodes(steps: Iterable[Step]) -> set[str]:

@@ -106,14 +106,17 @@ def _configure(node: Node, network: Network) -> Iterator[Step]:
     for port in node.interfaces:
         if port.master is not None:
             yield Enslave(node.name, port.name, port.master)
-            yield SetUp(node.name, port.name)
+            if port.up:
+                yield SetUp(node.name, port.name)
     for interface in node.interfaces:
         if interface.master is None:
             yield from manner(node, interface, network)
             for address in interface.addresses:
-                if address.version == 4 or not interface.slaac:
+                # Down, the kernel takes IPv6 addresses away, so an interface that is begins without.
+                if address.version == 4 or (interface.up and not interface.slaac):
                     yield AddAddress(node.name, interface.name, str(address))
-            yield SetUp(node.name, interface.name)
+            if interface.up:
+                yield SetUp(node.name, interface.name)
     for route in node.routes:
         if waits(node, route):
             continue

@@ -21,6 +21,7 @@ from wanlab.plan.steps import (
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    MoveLink,
     Plan,
     RemoveAddress,
     RemoveLink,
@@ -132,6 +133,8 @@ def _command(step: Step) -> str:
             return _line("ip", "netns", "del", node)
         case RemoveLink(node, interface):
             return _ip(node, "link", "del", "dev", interface)
+        case MoveLink(node, interface, to, name, mac, mtu):
+            return _ip(node, "link", "set", "dev", interface, "netns", to, "name", name, *_looks(mac, mtu), "down")
         case RemoveAddress(node, interface, address):
             return _ip(node, "address", "del", address, "dev", interface)
 

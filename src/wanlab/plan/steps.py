@@ -187,6 +187,21 @@ class RemoveLink:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveLink:
+    """Move one end of a cable to another node or another place of its own; the other end stays what it is.
+
+    It comes without addresses, is no port of a bridge, and is down.
+    """
+
+    node: str
+    interface: str
+    to: str
+    name: str
+    mac: str | None
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveAddress:
     """Take an address from an interface."""
 
@@ -225,6 +240,7 @@ Step = (
     | SetDown
     | RemoveNamespace
     | RemoveLink
+    | MoveLink
     | RemoveAddress
     | RemoveRoute
 )
@@ -250,6 +266,7 @@ _KINDS: dict[str, type[Any]] = {
         SetDown,
         RemoveNamespace,
         RemoveLink,
+        MoveLink,
         RemoveAddress,
         RemoveRoute,
     )

@@ -50,5 +50,7 @@ def in_words(step: Step) -> str:
             return f"{node}: goes"
         case steps.RemoveLink(node, interface):
             return f"{node}: {interface} goes"
+        case steps.MoveLink(node, interface, to, name, _, _):
+            return f"{node}: {interface} is plugged into {to} as {name}"
         case steps.RemoveAddress(node, interface, address):
             return f"{node}: {interface} loses address {address}"

@@ -29,9 +29,10 @@ from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
 from wanlab.runtime.record import Log, Record
 from wanlab.runtime.server import Ready, Server, start, stop_all
 from wanlab.runtime.threads import in_thread
-from wanlab.topology.document import from_document, rebuild
+from wanlab.topology.document import rebuild
+from wanlab.topology.edits import changed, linked, plugged
 from wanlab.topology.kept import Kept
-from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node, Route
+from wanlab.topology.network import Interface, IPAddress, Kind, LinkState, Network, Node, Route
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -306,21 +307,19 @@ class Lab:
         return topology
 
     def change(self, node: str, **keys: Any) -> tuple[Step, ...]:
-        """Change keys of a node, named and written as in a lab file; None takes a key away. See :meth:`apply`::
+        """Change keys of a node, or of an interface of it, named and written as in a lab file. See :meth:`apply`::
 
         lab.change("home-a", nat="symmetric")
         lab.change("home-a", address="5.5.5.9")
-        lab.change("laptop", link="cafe")
+        lab.change("laptop:wifi", state="down")
+
+        None takes a key away.
         """
         return self.apply(self.with_changes(node, keys))
 
     def with_changes(self, node: str, keys: Mapping[str, Any]) -> Topology:
-        """This lab's topology with other keys for one node. Raises NoSuchNode, TopologyError."""
-        kind = self.network[node].kind.value
-        document = self.topology.to_document()
-        table = {**document[kind][node], **keys}
-        document[kind][node] = {key: value for key, value in table.items() if value is not None}
-        return from_document(document, file=f"lab {self.name}")
+        """This lab's topology with other keys for a node or an interface. Raises NoSuchNode, TopologyError."""
+        return changed(self.topology, self.network, node, keys, file=f"lab {self.name}")
 
     def reboot(self, node: str, *, down_s: float = 0.0) -> None:
         """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.
@@ -481,6 +480,45 @@ class LabNode:
     def interface(self, name: str) -> Interface:
         """The interface called *name*. Raises LookupError where there is none."""
         return self._node.interface(name)
+
+    # -- its links -----------------------------------------------------------------------------------------------
+
+    def link_down(self, interface: str | None = None) -> tuple[Step, ...]:
+        """Switch an interface off: its routes go, and the other end of its cable loses its carrier. See `Lab.apply`.
+
+        Which one must be said where there are several; of a router it is the uplink where nothing is. A port of a
+        switch can be named too. Raises UsageError, KernelError.
+        """
+        return self._link(interface, LinkState.DOWN)
+
+    def link_up(self, interface: str | None = None) -> tuple[Step, ...]:
+        """Switch an interface on again, or plug its cable in again: as it was."""
+        return self._link(interface, LinkState.UP)
+
+    def unplug(self, interface: str | None = None) -> tuple[Step, ...]:
+        """Take the cable out: the interface has no carrier, and keeps its addresses and routes."""
+        return self._link(interface, LinkState.UNPLUGGED)
+
+    def plug(
+        self, into: str | None = None, interface: str | None = None, *, address: str | Sequence[str] | None = None
+    ) -> tuple[Step, ...]:
+        """Plug an interface in again: where it was, or *into* another switch or router, with another address there.
+
+        The interface is the same one all along. *address* is chosen where it is not given. Raises TopologyError for
+        what it cannot be plugged into, UsageError, KernelError.
+        """
+        if into is None and address is None:
+            return self.link_up(interface)
+        at = self.name if interface is None else f"{self.name}:{interface}"
+        lab = self._lab
+        return lab.apply(plugged(lab.topology, lab.network, at, into, address, file=f"lab {lab.name}"))
+
+    def _link(self, interface: str | None, state: LinkState) -> tuple[Step, ...]:
+        at = self.name if interface is None else f"{self.name}:{interface}"
+        lab = self._lab
+        return lab.apply(linked(lab.topology, lab.network, at, state))
+
+    # -- sockets and programs ------------------------------------------------------------------------------------
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:
         """An ordinary socket that lives in this node: bind, connect and use it from here, also with asyncio.

@@ -21,7 +21,7 @@ from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.lines import Lines, Path
 from wanlab.topology.names import check_interface_name, check_node_name
 from wanlab.topology.nat import LINUX, to_table
-from wanlab.topology.network import Kind
+from wanlab.topology.network import Kind, LinkState
 from wanlab.topology.parse import (
     Address,
     check_mtu,
@@ -30,6 +30,7 @@ from wanlab.topology.parse import (
     parse_ipv6,
     parse_ipv6_prefix,
     parse_lan,
+    parse_state,
     parse_subnets,
 )
 from wanlab.topology.topology import Declared, Host, Port, Router, Switch, Topology
@@ -69,7 +70,10 @@ def to_document(topology: Topology) -> dict[str, Any]:
         "host": {node.name: _host(node) for node in nodes if isinstance(node, Host)},
         "link": [
             _said(
-                ends=[_end(node.name, port.name, port.addresses), _end(port.to, port.peer_name, port.peer_addresses)],
+                ends=[
+                    _end(node.name, port.name, port.addresses, port.state),
+                    _end(port.to, port.peer_name, port.peer_addresses, port.peer_state),
+                ],
                 subnet=_one_or_more(port.subnets),
                 mtu=port.mtu,
                 impairment=impairment_table(port.impairment),
@@ -125,7 +129,7 @@ class _Reader:
             self._check(path, table, addresses=("address",))
             parse_lan(name, table.get("lan"), self._at(*path, "lan"))
             self._check_guard(name, path, table)
-            of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu", "impairment")
+            of_uplink = ("address", "nat", "firewall", "ipv6", "ipv6_prefix", "mtu", "state", "impairment")
             loose = {} if "uplink" in table else {key: table.get(key) for key in of_uplink}
             slaac = table.get("slaac", False)
             self.topology.router(name, lan=table.get("lan"), slaac=slaac, source=self._at(*path), **loose)
@@ -158,6 +162,7 @@ class _Reader:
                 source=at,
                 mtu=table.get("mtu"),
                 impairment=table.get("impairment"),
+                state=table.get("state"),
                 address=table.get("address"),
             )
             assert node.uplink is not None
@@ -171,7 +176,7 @@ class _Reader:
 
     def _plug_host(self, host: Host, table: Document) -> None:
         named = table.get("interface")
-        first = {key: table[key] for key in ("link", "address", "mtu", "impairment") if key in table}
+        first = {key: table[key] for key in ("link", "address", "mtu", "state", "impairment") if key in table}
         if isinstance(named, str):
             first["name"] = named
         if "link" in first:
@@ -197,14 +202,8 @@ class _Reader:
             )
         if other is not node and "address" in table:
             at = self._at(*path, "address")
-        node.connect(
-            other,
-            name=table.get("name"),
-            address=table.get("address"),
-            mtu=table.get("mtu"),
-            impairment=table.get("impairment"),
-            source=at,
-        )
+        keys = ("name", "address", "mtu", "state", "impairment")
+        node.connect(other, **{key: table.get(key) for key in keys}, source=at)
 
     # -- cables --------------------------------------------------------------------------------------------------
 
@@ -230,6 +229,8 @@ class _Reader:
             address=near.get("address"),
             peer_name=far.get("name"),
             peer_address=far.get("address"),
+            state=near.get("state"),
+            peer_state=far.get("state"),
             subnet=table.get("subnet"),
             mtu=table.get("mtu"),
             impairment=impairment,
@@ -255,6 +256,7 @@ class _Reader:
             parse_subnets(table.get(key), self._at(*path, key))
         check_mtu(table.get("mtu"), self._at(*path, "mtu"))
         self._impairment(path, table)
+        parse_state(table.get("state"), self._at(*path, "state"))
         name = table.get("name")
         if name is not None:
             check_interface_name(name, self._at(*path, name_key))
@@ -336,14 +338,18 @@ def _interface(port: Port) -> dict[str, Any]:
         name=port.name,
         address=_one_or_more(port.addresses),
         mtu=port.mtu,
+        state=_state(port.state),
         impairment=impairment_table(port.impairment),
     )
 
 
-def _end(node: str, name: str | None, addresses: tuple[Address, ...]) -> str | dict[str, Any]:
-    if name is None and not addresses:
-        return node
-    return _said(node=node, name=name, address=_one_or_more(addresses))
+def _end(node: str, name: str | None, addresses: tuple[Address, ...], state: LinkState) -> str | dict[str, Any]:
+    said = _said(name=name, address=_one_or_more(addresses), state=_state(state))
+    return {"node": node, **said} if said else node
+
+
+def _state(state: LinkState) -> str | None:
+    return None if state is LinkState.UP else state.value
 
 
 def _said(**values: Any) -> dict[str, Any]:

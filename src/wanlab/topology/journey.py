@@ -87,13 +87,19 @@ class Atlas:
             (interface.segment, address.ip): interface
             for node in self.network
             for interface in node.interfaces
+            if interface.carrier
             for address in interface.addresses
         }
 
     @cached_property
     def _own(self) -> dict[str, frozenset[IPAddress]]:
         return {
-            node.name: frozenset(address.ip for interface in node.interfaces for address in interface.addresses)
+            node.name: frozenset(
+                address.ip
+                for interface in node.interfaces
+                for address in interface.addresses
+                if interface.up or address.version == 4  # the kernel takes IPv6 addresses away with the interface
+            )
             for node in self.network
         }
 
@@ -136,7 +142,7 @@ class Atlas:
             if came_in is None:
                 first_mtu = out.mtu
             mtu = min(mtu, out.mtu)
-            came_in = self._neighbours.get((out.segment, hop))
+            came_in = self._neighbours.get((out.segment, hop)) if out.carrier else None
             if came_in is None or ttl == 0:
                 return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations), pool)
             node = self.network[came_in.node]
@@ -162,7 +168,7 @@ class Atlas:
             out, hop = self._next(node, destination)
             if out is None:
                 return False
-            came_in = self._neighbours.get((out.segment, hop))
+            came_in = self._neighbours.get((out.segment, hop)) if out.carrier else None
             if came_in is None:
                 return False
             node = self.network[came_in.node]
@@ -197,7 +203,7 @@ class Atlas:
     @staticmethod
     def _choices(node: Node, destination: IPAddress) -> Iterator[tuple[int, int, Interface, IPAddress]]:
         for interface in node.interfaces:
-            for address in interface.addresses:
+            for address in interface.addresses if interface.up else ():
                 if destination in address.network:
                     yield address.network.prefixlen, 0, interface, destination
         for route in node.routes:

@@ -30,6 +30,16 @@ class Kind(Enum):
     SWITCH = "switch"
 
 
+class LinkState(Enum):
+    """What became of an interface, as its own node would tell it."""
+
+    UP = "up"
+    DOWN = "down"
+    """Switched off in its node: its IPv6 addresses and its routes go, and the other end loses its carrier."""
+    UNPLUGGED = "unplugged"
+    """The cable is out: no carrier, but addresses and routes stay. The other end is switched off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """One end of a cable, or a bridge, inside one node's namespace."""
@@ -52,6 +62,12 @@ class Interface:
     """Whether its router sends router advertisements there."""
     egress: Impairment | None = None
     """What becomes of the packets that it sends; what becomes of those it receives is the other end's."""
+    state: LinkState = LinkState.UP
+    """What was declared of it."""
+    up: bool = True
+    """Whether it is switched on: False where it was declared down, or the other end unplugged."""
+    carrier: bool = True
+    """Whether its cable works: both ends are up. A bridge always does."""
 
     @property
     def address(self) -> IPAddress:

@@ -9,7 +9,7 @@ from typing import Any
 from wanlab.errors import Source, TopologyError, did_you_mean
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.nat import Filtering, Nat, nat_from, nat_named
-from wanlab.topology.network import IPAddress, IPInterface, IPNetwork
+from wanlab.topology.network import IPAddress, IPInterface, IPNetwork, LinkState
 
 Address = IPAddress | IPInterface
 """An address as declared: with a prefix length, or without one (then its segment's subnet gives it)."""
@@ -157,6 +157,16 @@ def check_mtu(mtu: int | None, where: Source | None) -> int | None:
     if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
         raise TopologyError(f"mtu {mtu} is out of range", where=where, hint=f"use {MIN_MTU} to {MAX_MTU} bytes")
     return mtu
+
+
+def parse_state(state: str | LinkState | None, where: Source | None) -> LinkState:
+    """What became of an interface; it is up where nothing is said."""
+    if state is None or isinstance(state, LinkState):
+        return state or LinkState.UP
+    words = [word.value for word in LinkState]
+    if state not in words:
+        raise TopologyError(f"state {state!r} is not known", where=where, hint=f"use {', '.join(words)}")
+    return LinkState(state)
 
 
 def _check_range(network: IPNetwork, where: Source | None) -> None:

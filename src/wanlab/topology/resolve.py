@@ -7,17 +7,20 @@ used as given; what was not is chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from wanlab.errors import Source, TopologyError
 from wanlab.topology.impairment import Impairment
 from wanlab.topology.ipv6 import PrefixPair
 from wanlab.topology.macs import mac_of
-from wanlab.topology.network import Interface, Kind, Link, Network, Node, Route, Segment
+from wanlab.topology.network import Interface, Kind, Link, LinkState, Network, Node, Route, Segment
 from wanlab.topology.numbering import number
 from wanlab.topology.prefixes import prefixes_of
 from wanlab.topology.routing import Attachment, routes_of
 from wanlab.topology.topology import Declared, Router, Topology
 from wanlab.topology.wiring import Wiring
+
+_UP = LinkState.UP
 
 
 def resolve(topology: Topology) -> Network:
@@ -29,7 +32,32 @@ def resolve(topology: Topology) -> Network:
     return _network(wiring, prefixes_of(wiring))
 
 
+_Place = tuple[str, str]
+"""A node and an interface of it."""
+
+
+class _Cables:
+    """Which ends of cables are up, by what was declared of them."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+        members = (member for places in wiring.members.values() for member, _ in places)
+        self.states = {(member.node.name, member.interface): member.state for member in members}
+        self.far: dict[_Place, _Place] = {}
+        for cable in wiring.cables:
+            self.far[cable.a], self.far[cable.b] = cable.b, cable.a
+
+    def up(self, place: _Place) -> bool:
+        far = self.far.get(place)
+        unplugged = far is not None and self.states.get(far) is LinkState.UNPLUGGED
+        return self.states.get(place) is not LinkState.DOWN and not unplugged
+
+    def carrier(self, place: _Place) -> bool:
+        return self.up(place) and (place not in self.far or self.up(self.far[place]))
+
+
 def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> Network:
+    cables = _Cables(wiring)
     attachments = [
         Attachment(
             name,
@@ -39,6 +67,8 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
             member.gateway,
             frozenset(version for version in (4, 6) if member.translates(version)),
             tuple(pair.outside for pair in prefixes.get(name, ())) if member.uplink is not None else (),
+            cables.up((name, member.interface)),
+            cables.carrier((name, member.interface)),
         )
         for name, places in wiring.members.items()
         for member, segment in places
@@ -51,7 +81,7 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
         wiring.topology.name,
         wiring.topology.title,
         {
-            node.name: _node(wiring, node, routes.get(node.name, ()), prefixes.get(node.name, ()), egress)
+            node.name: _node(cables, node, routes.get(node.name, ()), prefixes.get(node.name, ()), egress)
             for node in ordered
         },
         tuple(Link(cable.a, cable.b) for cable in wiring.cables),
@@ -72,13 +102,17 @@ def _egress(wiring: Wiring) -> _Egress:
 
 
 def _node(
-    wiring: Wiring,
+    cables: _Cables,
     node: Declared,
     routes: tuple[Route, ...],
     prefixes: tuple[PrefixPair, ...],
     egress: _Egress,
 ) -> Node:
-    interfaces = tuple(_interfaces(wiring, node, egress))
+    interfaces = tuple(
+        replace(interface, up=cables.up(place), carrier=cables.carrier(place), state=cables.states.get(place, _UP))
+        for interface in _interfaces(cables.wiring, node, egress)
+        for place in [(interface.node, interface.name)]
+    )
     if not isinstance(node, Router):
         return Node(node.name, node.kind, interfaces, routes)
     return Node(

@@ -2,7 +2,8 @@
 
 Where a router translates, knowledge ends: nothing outside has a route to what lies behind it, but for the prefixes that
 stand for it. Behind a router that does not, the subnets are known to everybody who can reach it, as a routing protocol
-would have told them.
+would have told them; it would also have told of a cable that does not work, so routers send round it. Hosts know no
+such protocol: one that was unplugged keeps its routes, as the kernel does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class Attachment:
     """At a router's outside: the families of which nobody may send through it, since they are translated."""
     announces: tuple[IPNetwork, ...] = ()
     """What others may send through it all the same: prefixes that stand for what is hidden."""
+    up: bool = True
+    carrier: bool = True
+    """As :class:`~wanlab.topology.network.Interface` has them."""
 
     def address(self, version: int) -> IPAddress | None:
         """Its first address of that family."""
@@ -58,11 +62,13 @@ class _Router:
         self.announcing: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
         self.gateways: dict[str, list[Attachment]] = {segment: [] for segment in subnets}
         for attachment in attachments:
-            self.of_node.setdefault(attachment.node, []).append(attachment)
-            if attachment.node in routers:
+            mine = self.of_node.setdefault(attachment.node, [])
+            if attachment.up:
+                mine.append(attachment)
+            if attachment.node in routers and attachment.carrier:
                 for version in {4, 6} - attachment.hides:
                     self.ways_through[attachment.segment, version].append(attachment)
-            if attachment.announces:
+            if attachment.announces and attachment.carrier:
                 self.announcing[attachment.segment].append(attachment)
             if attachment.gateway:
                 self.gateways[attachment.segment].append(attachment)
@@ -98,7 +104,7 @@ class _Router:
         seen_segments = {attachment.segment for attachment in mine}
         queue: deque[tuple[str, Attachment, Attachment]] = deque()
         for out in mine:
-            if not self._speaks(out.segment, version):
+            if not self._speaks(out.segment, version) or (node in self.routers and not out.carrier):
                 continue
             found |= {prefix: (out, hop) for prefix, hop in self._announced(out.segment, version, node)}
             for hop in self.ways_through[out.segment, version]:
@@ -108,7 +114,7 @@ class _Router:
         while queue:
             router, out, hop = queue.popleft()
             for onward in self.of_node[router]:
-                if onward.segment in seen_segments or not self._speaks(onward.segment, version):
+                if onward.segment in seen_segments or not self._speaks(onward.segment, version) or not onward.carrier:
                     continue
                 seen_segments.add(onward.segment)
                 for subnet in self.subnets[onward.segment]:

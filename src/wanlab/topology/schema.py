@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from wanlab.topology import nat
 from wanlab.topology.impairment import Distribution
 from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.network import LinkState
 from wanlab.topology.parse import MAX_MTU, MIN_MTU
 from wanlab.topology.profiles import PROFILES
 
@@ -40,6 +41,9 @@ Texts = Annotated[
 
 
 Mtu = Annotated[int, Field(json_schema_extra={"minimum": MIN_MTU, "maximum": MAX_MTU})]
+
+
+State = Annotated[str, Field(json_schema_extra={"enum": [state.value for state in LinkState]})]
 
 
 _PRESETS = list(nat.NATS)
@@ -129,6 +133,7 @@ class Interface(Table):
         description="Its address, or several; with a prefix length (10.1.0.1/24) or without. Chosen where not given.",
     )
     mtu: Mtu = Field(ABSENT, description="Its MTU in bytes; that of what it is plugged into where not given.")
+    state: State = Field(ABSENT, description="up; down: switched off in its node; unplugged: its cable is out.")
     impairment: ImpairmentOrName = Field(
         ABSENT, description="What its link does to packets; up is what this node sends. Nothing where not given."
     )
@@ -263,6 +268,7 @@ class Router(Table):
     impairment: ImpairmentOrName = Field(
         ABSENT, description="What its uplink does to packets; up is what the router sends. Nothing where not given."
     )
+    state: State = Field(ABSENT, description="What became of its uplink: up, down (switched off) or unplugged.")
     interface: list[Interface] = Field(
         ABSENT, description="Further interfaces. The nodes on their switches send through this router."
     )
@@ -280,6 +286,9 @@ class Host(Table):
         "Chosen where not given.",
     )
     mtu: Mtu = Field(ABSENT, description="The MTU of its first interface in bytes.")
+    state: State = Field(
+        ABSENT, description="What became of its first interface: up, down (switched off) or unplugged."
+    )
     impairment: ImpairmentOrName = Field(
         ABSENT, description="What its first interface's link does to packets; up is what the host sends."
     )
@@ -301,6 +310,7 @@ class End(Table):
         description="The interface's address, or several; with a prefix length (172.16.0.1/24) or without. "
         "Chosen where not given.",
     )
+    state: State = Field(ABSENT, description="What became of this end: up, down (switched off) or unplugged.")
 
 
 class Link(Table):

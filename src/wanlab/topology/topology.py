@@ -19,7 +19,7 @@ from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.kept import NOTHING
 from wanlab.topology.names import check_interface_name, check_node_name
 from wanlab.topology.nat import Filtering, Nat
-from wanlab.topology.network import IPInterface, IPNetwork, Kind
+from wanlab.topology.network import IPInterface, IPNetwork, Kind, LinkState
 from wanlab.topology.parse import (
     Address,
     Texts,
@@ -30,6 +30,7 @@ from wanlab.topology.parse import (
     parse_ipv6_prefix,
     parse_lan,
     parse_nat,
+    parse_state,
     parse_subnets,
 )
 
@@ -58,6 +59,9 @@ class Port:
     """The how-manieth of the topology's links it is: cables are laid in this order."""
     impairment: LinkImpairment | None = None
     """What its link does to packets, as this end sees it."""
+    state: LinkState = LinkState.UP
+    peer_state: LinkState = LinkState.UP
+    """For a cable: the state of its far end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,15 +86,18 @@ class Declared:
         subnet: Texts = None,
         mtu: int | None = None,
         impairment: Said = None,
+        state: str | LinkState | None = None,
+        peer_state: str | LinkState | None = None,
         source: Source | None = None,
     ) -> None:
         """Give this node one more interface, plugged into *to*.
 
         *to* is a switch, a router (its LAN is meant, unless this is a router too: then a cable between the two), or a
         host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ...: first for what is plugged
-        into switches and routers, then for cables, each in the order of these calls. *subnet*, *peer_name* and
-        *peer_address* are for cables. *impairment* is what the link does to packets: the name of a profile, a
-        dictionary as a file's table is, or objects; `up` is what this node sends. Raises TopologyError.
+        into switches and routers, then for cables, each in the order of these calls. *subnet*, *peer_name*,
+        *peer_address* and *peer_state* are for cables. *state* is "up", "down" or "unplugged". *impairment* is what the
+        link does to packets: the name of a profile, a dictionary as a file's table is, or objects; `up` is what this
+        node sends. Raises TopologyError.
         """
         source = source or _caller()
         other = self.topology.node(to, source)
@@ -99,10 +106,10 @@ class Declared:
         )
         if other is self:
             raise TopologyError(f"{self.kind.value} {self.name!r} cannot be linked to itself", where=source)
-        if not cable and (peer_name or peer_address or subnet):
+        if not cable and (peer_name or peer_address or peer_state or subnet):
             raise TopologyError(
                 f"link of {self.name!r} to {other.kind.value} {other.name!r}: "
-                "'subnet', 'peer_name' and 'peer_address' are for cables",
+                "'subnet', 'peer_name', 'peer_address' and 'peer_state' are for cables",
                 where=source,
                 hint=f"give the subnet to {other.name!r}",
             )
@@ -112,9 +119,9 @@ class Declared:
                 where=source,
                 hint=f"link {other.name!r} to the switch instead",
             )
-        if self.kind is Kind.SWITCH and (name or address or mtu):
+        if self.kind is Kind.SWITCH and (name or address or mtu or state):
             raise TopologyError(
-                f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address or mtu",
+                f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address, mtu or state",
                 where=source,
                 hint="give the mtu to the switch, and addresses to hosts",
             )
@@ -134,6 +141,8 @@ class Declared:
                 cable,
                 self.topology._count_link(),
                 parse_impairment(impairment, lambda *keys: source, f"{self.kind.value} {self.name!r}"),
+                parse_state(state, source),
+                parse_state(peer_state, source),
             )
         )
 
@@ -185,6 +194,7 @@ class Router(Declared):
         ipv6_prefix: str | None = None,
         mtu: int | None = None,
         impairment: Said = None,
+        state: str | LinkState | None = None,
         source: Source | None = None,
     ) -> None:
         """Give a router that was declared without one its uplink: the arguments are those of `Topology.router`.
@@ -214,6 +224,7 @@ class Router(Declared):
             mtu=check_mtu(mtu, source),
             source=source,
             impairment=parse_impairment(impairment, lambda *keys: source, f"router {self.name!r}"),
+            state=parse_state(state, source),
         )
 
 
@@ -271,6 +282,7 @@ class Topology:
         interface: str | None = None,
         mtu: int | None = None,
         impairment: Said = None,
+        state: str | LinkState | None = None,
         source: Source | None = None,
     ) -> Host:
         """Add a host, plugged into *link* (see :meth:`Declared.connect`) if one is given."""
@@ -278,8 +290,10 @@ class Topology:
         host = Host(self, name, source)
         self._add(host)
         if link is not None:
-            host.connect(link, name=interface, address=address, mtu=mtu, impairment=impairment, source=source)
-        elif address or interface or mtu or impairment:
+            host.connect(
+                link, name=interface, address=address, mtu=mtu, state=state, impairment=impairment, source=source
+            )
+        elif address or interface or mtu or state or impairment:
             raise TopologyError(
                 f"host {name!r} has an interface and no link", where=source, hint="say what it is linked to"
             )
@@ -299,6 +313,7 @@ class Topology:
         ipv6_prefix: str | None = None,
         mtu: int | None = None,
         impairment: Said = None,
+        state: str | LinkState | None = None,
         source: Source | None = None,
     ) -> Router:
         """Add a router.
@@ -312,16 +327,16 @@ class Topology:
         comes in by the uplink unasked; True where there is an uplink and nothing is said. "endpoint-independent",
         "address-dependent" or "address-and-port-dependent" say whom it lets in to a host's port that has sent, where
         no NAT decides that (RFC 6092). *ipv6* is what becomes of IPv6 at the uplink: "route", "prefix-translation"
-        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu* and
+        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu*, *state* and
         *impairment* (see :meth:`Declared.connect`) are the uplink's.
         """
         source = source or _caller()
         translates = nat not in (None, "none") or ipv6 not in (None, "route", Ipv6.ROUTE) or ipv6_prefix
-        if uplink is None and (translates or firewall or address or mtu or impairment):
+        if uplink is None and (translates or firewall or address or mtu or state or impairment):
             raise TopologyError(
                 f"router {name!r} has no uplink, so it has nothing to translate or to guard",
                 where=source,
-                hint="give it an uplink, or leave out nat, firewall, ipv6, ipv6_prefix, address, mtu and impairment",
+                hint="give it an uplink, or leave out what an uplink alone has",
             )
         lan_addresses, lan_subnets = parse_lan(name, lan, source)
         router = Router(self, name, source, lan_addresses=lan_addresses, lan_subnets=lan_subnets, slaac=slaac)
@@ -336,6 +351,7 @@ class Topology:
                 ipv6_prefix=ipv6_prefix,
                 mtu=mtu,
                 impairment=impairment,
+                state=state,
                 source=source,
             )
         return router

@@ -8,7 +8,7 @@ from wanlab.errors import Source, TopologyError
 from wanlab.topology.impairment import LinkImpairment
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.names import fits_interface
-from wanlab.topology.network import DEFAULT_MTU, IPInterface, IPNetwork, Kind
+from wanlab.topology.network import DEFAULT_MTU, IPInterface, IPNetwork, Kind, LinkState
 from wanlab.topology.parse import Address
 from wanlab.topology.topology import Declared, Port, Router, Switch, Topology
 
@@ -30,6 +30,7 @@ class Member:
     """Whether its IPv6 address comes by router advertisements."""
     advertises: bool = False
     addresses: list[IPInterface] = field(default_factory=list)
+    state: LinkState = LinkState.UP
 
     @property
     def uplink(self) -> Router | None:
@@ -71,6 +72,8 @@ class Cable:
     b: tuple[str, str]
     impairment: LinkImpairment | None = None
     """As the end *a* sees it."""
+    port: Port | None = None
+    """How its first end was declared; None: between two switches."""
 
 
 class Wiring:
@@ -204,7 +207,7 @@ class Wiring:
             far = self._bridge_port(port.to, node.name, self.bridges[port.to][0], member.interface)
         else:
             far = (port.to, "lan")
-        self.cables.append(Cable((node.name, member.interface), far, port.impairment))
+        self.cables.append(Cable((node.name, member.interface), far, port.impairment, port))
         if gateway and isinstance(node, Router) and node.uplink is not None:
             segment.public = False
 
@@ -222,9 +225,12 @@ class Wiring:
         )
         self.segments[name] = segment
         near = self._member(node, port, segment, gateway=node.kind is Kind.ROUTER)
-        far_port = Port(node.name, port.peer_name, port.peer_addresses, mtu=port.mtu, source=port.source)
+        far_port = Port(
+            node.name, port.peer_name, port.peer_addresses, mtu=port.mtu, source=port.source, state=port.peer_state
+        )
         far = self._member(other, far_port, segment, gateway=other.kind is Kind.ROUTER)
-        self.cables.append(Cable((node.name, near.interface), (other.name, far.interface), port.impairment))
+        ends = (node.name, near.interface), (other.name, far.interface)
+        self.cables.append(Cable(*ends, port.impairment, port))
 
     def _reserve_names(self, node: Declared) -> None:
         """Names that were given, before any is chosen."""
@@ -257,7 +263,8 @@ class Wiring:
                 where=port.source,
                 hint="give a switch or a cable that mtu",
             )
-        member = Member(node, name, port.addresses, port.source or node.source, gateway, port.mtu)
+        where = port.source or node.source
+        member = Member(node, name, port.addresses, where, gateway, port.mtu, state=port.state)
         segment.members.append(member)
         self.members[node.name].append((member, segment))
         return member
