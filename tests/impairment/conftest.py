@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,16 @@ from wanlab import Lab, MachineError
 
 
 @functools.cache
-def refusal(means: str) -> str:
+def _plain_refusal(means: str) -> str:
+    return refusal(means, {"delay": "1ms"})
+
+
+def refusal(means: str, impairment: Any = None) -> str:
     """Why links cannot be impaired by that means here; nothing where they can."""
+    if impairment is None:
+        return _plain_refusal(means)
     try:
-        with Lab(link({"delay": "1ms"}), impairment=means):
+        with Lab(link(impairment), impairment=means):
             return ""
     except MachineError as error:
         return str(error)

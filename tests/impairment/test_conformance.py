@@ -101,7 +101,7 @@ def test_a_queue_holds_what_was_asked_for_and_no_more(means: str) -> None:
 
 
 def test_nothing_is_dropped_where_no_queue_was_asked_for(means: str) -> None:
-    with up({"up": {"rate": "20mbit", "delay": "200ms"}}, means) as lab:
+    with up({"up": {"rate": "4mbit", "delay": "200ms"}}, means) as lab:
         assert send(lab, 1000, size=100).numbers == list(range(1000))
 
 

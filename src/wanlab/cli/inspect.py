@@ -48,12 +48,15 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
                 "uptime_s": round(uptime, 3),
                 "programs": info["programs"],
                 "services": info["services"],
+                "impairment": info["impairment"],
                 "nodes": nodes_to_json(network),
             }
         )
         return
     print(f"lab {info['name']}" + (f": {network.title}" if network.title else ""))
     print(f"up for {duration(uptime)}, held by process {info['pid']}")
+    if info["impairment"]["means"] is not None:
+        print(f"links are impaired by {info['impairment']['means']} ({info['impairment']['why']})")
     for each in network:
         print()
         print("\n".join((*_lines(each, network), *_services(each, info["services"]))))
@@ -102,6 +105,7 @@ def _services(node: Node, services: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
+    from wanlab.topology.impairment_text import impairment_words
     from wanlab.topology.network import LinkState
 
     what = [f"mtu {interface.mtu}"]
@@ -122,6 +126,8 @@ def _row(interface: Interface, network: Network) -> tuple[str, str, str]:
         what.append(f"cable to {far[0]} {far[1]}")
     if interface.master is not None:
         what.append(f"port of {interface.master}")
+    if interface.egress is not None:
+        what.append(f"sends with {impairment_words(interface.egress)}")
     return interface.name, " ".join(str(address) for address in interface.addresses) or "-", ", ".join(what)
 
 

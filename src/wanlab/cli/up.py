@@ -26,6 +26,12 @@ def up(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What to call it, where not as its file does.")
     ] = None,
+    impairment: Annotated[
+        str | None,
+        typer.Option(
+            "--impairment", metavar="MEANS", help="What impairs links: netem or wire. Left out: what works here."
+        ),
+    ] = None,
     prove: Annotated[bool, typer.Option("--verify", help="Then prove that it is what it should be.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and build nothing.")] = False,
 ) -> int:
@@ -38,13 +44,13 @@ def up(
 
         _describe(compile_network(topology.resolve()))
         return 0
-    return _bring_up(topology, topology.name if name is None else name, prove)
+    return _bring_up(topology, topology.name if name is None else name, impairment, prove)
 
 
-def _bring_up(topology: Topology, name: str, prove: bool) -> int:
+def _bring_up(topology: Topology, name: str, impairment: str | None, prove: bool) -> int:
     from wanlab.runtime.lab import Lab
 
-    lab = Lab(topology, name=name)
+    lab = Lab(topology, name=name, impairment=impairment)
     started = time.monotonic()
     # Until it is detached the lab ends with us, however we end.
     with _Progress(f"building {name}") as progress:

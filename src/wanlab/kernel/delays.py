@@ -13,6 +13,7 @@ from collections.abc import Callable
 from wanlab.topology.impairment import Distribution
 
 SCALE = 8192  # NETEM_DIST_SCALE
+_REACH = 4 * SCALE - 1
 _ENTRIES = 1024
 _SHAPE = 3.0  # of the Pareto distribution, as netem's own table has it: a tail that has a mean and a variance
 _STRIDE = 389  # coprime to _ENTRIES, and far from both its ends: pairs values of two tables as if by chance
@@ -22,9 +23,9 @@ _STRIDE = 389  # coprime to _ENTRIES, and far from both its ends: pairs values o
 def table(distribution: Distribution) -> tuple[int, ...]:
     """The values, in no particular order."""
     values = _VALUES[distribution]()
-    scaled = [max(-4 * SCALE, min(4 * SCALE - 1, round(value * SCALE))) for value in values]
-    middle = round(sum(scaled) / _ENTRIES)  # drawing in the tail has moved it
-    return tuple(max(-4 * SCALE, value - middle) for value in scaled)
+    scaled = [max(-_REACH, min(_REACH, value * SCALE)) for value in values]
+    middle = sum(scaled) / _ENTRIES  # drawing in the tail has moved it
+    return tuple(max(-_REACH, min(_REACH, round(value - middle))) for value in scaled)
 
 
 def packed(distribution: Distribution) -> bytes:

@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from wanlab.measure.probes import Probe, Role, decode, udp_frame, udp_overhead
-from wanlab.topology.network import Interface, IPAddress
+from wanlab.topology.network import Interface, IPAddress, Network
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
@@ -101,6 +101,15 @@ def exchange(lab: Lab, flows: Sequence[Flow]) -> None:
     _Exchange(lab, flows).run()
 
 
+_MOST_LINKS = 6  # impaired ones on a path, as far as is waited for
+
+
+def round_trip(network: Network) -> float:
+    """Seconds that a packet and its answer may take, where links delay packets; 0 where none does."""
+    ways = sorted((i.egress.longest_ms for node in network for i in node.interfaces if i.egress), reverse=True)
+    return 2 * sum(ways[:_MOST_LINKS]) / 1000
+
+
 class _Exchange:
     def __init__(self, lab: Lab, flows: Sequence[Flow]) -> None:
         self.lab = lab
@@ -108,6 +117,7 @@ class _Exchange:
         self.nonce = os.urandom(8)
         self.crowded = False
         """Whether the kernel had no room for a neighbour."""
+        self.away = round_trip(lab.network)
         # Each socket its own port, so that two hosts behind one NAT never ask for the same one; and other ports in each
         # exchange, so that no state which an earlier one left behind lets anything in.
         self.ports = itertools.count(random.randrange(_FIRST_PORT, _LAST_PORT))
@@ -213,11 +223,11 @@ class _Exchange:
         while True:
             now = time.monotonic()
             missing = [n for n, flow in enumerate(self.flows) if flow.expected and not (flow.arrived and flow.answered)]
-            if not missing and now - last_news > QUIET:
+            if not missing and now - last_news > QUIET + self.away:
                 return
-            if now - started > (_CROWDED if self.crowded else _PATIENCE):
+            if now - started > (_CROWDED if self.crowded else _PATIENCE) + 8 * self.away:
                 return
-            if missing and now - last_sent > _AGAIN:
+            if missing and now - last_sent > _AGAIN + self.away:
                 self._send_all(missing)
                 last_sent = time.monotonic()
             if self._read(0.02):

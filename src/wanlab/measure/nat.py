@@ -34,6 +34,7 @@ from wanlab.measure.behaviour import (
     survey_neighbours,
 )
 from wanlab.measure.conversation import Pace, Strand, converse
+from wanlab.measure.exchange import round_trip
 from wanlab.measure.finding import Finding
 from wanlab.measure.icmp import checksum
 from wanlab.measure.routed import measure_routed, routed_versions
@@ -119,6 +120,12 @@ def measure_nats(lab: Lab, routers: Sequence[str] | None = None, *, lifetimes: b
         known = found.get(name, Measured(name, "none", ()))
         found[name] = replace(known, findings=(*known.findings, *findings), notes=(*known.notes, *notes))
     return [found[name] for name in routers]
+
+
+def _pace(network: Network) -> Pace:
+    """How patient to be where links may be slow and lose packets."""
+    lossy = any(i.egress.average_loss_percent for node in network for i in node.interfaces if i.egress)
+    return Pace(_PACE.interval_s + round_trip(network), _PACE.tries + 5 if lossy else _PACE.tries)
 
 
 def measurable(node: Node) -> bool:
@@ -304,9 +311,9 @@ class _Measurement:
             ready = [site for site in self.around if site.server and site.inside and self._room(site) >= FEW // 2]
             listening = {self._ask_router(site, stack): site for site in ready}
             strands = [self._strand(site, stack) for site in ready]
-            seen = converse(strands, self.sockets, _PACE, self.servers)
+            seen = converse(strands, self.sockets, _pace(self.lab.network), self.servers)
             results: dict[str, _Seen] = {site.router.name: result for site, result in zip(ready, seen, strict=True)}
-            answered = _answered(listening)
+            answered = _answered(listening, round_trip(self.lab.network))
         return [
             self._judge(site, results.get(site.router.name), answered.get(site.router.name)) for site in self.around
         ]
@@ -431,10 +438,10 @@ class _Measurement:
         return Measured(site.router.name, site.nat.name, findings, behaviour, neighbours, lifetime, tuple(site.notes))
 
 
-def _answered(listening: MappingType[socket.socket, _Site]) -> dict[str, Unsolicited]:
+def _answered(listening: MappingType[socket.socket, _Site], away: float) -> dict[str, Unsolicited]:
     """How each router treated what nobody had asked for."""
     types: dict[str, set[int]] = {site.router.name: set() for site in listening.values()}
-    while ready := select.select(list(listening), [], [], _ICMP_PATIENCE)[0]:
+    while ready := select.select(list(listening), [], [], _ICMP_PATIENCE + away)[0]:
         for opened in ready:
             data, (source, _) = opened.recvfrom(2048)
             if source in listening[opened].external:

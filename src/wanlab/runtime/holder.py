@@ -23,6 +23,7 @@ from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
 from wanlab.plan.steps import AddNamespace, ForgetConnections, LoadRuleset, RemoveNamespace, Step, decode, undo
 from wanlab.runtime.children import CannotStart, Command, Nursery
+from wanlab.runtime.counters import read_counters
 from wanlab.runtime.impairer import Impairer
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.services import Services
@@ -65,6 +66,7 @@ class Holder:
         """Nodes that were added for a connection: no part of what the lab is said to be."""
         self._verbs: dict[str, Callable[[_Client, Message, list[int]], None]] = {
             "info": self._info,
+            "counters": self._counters,
             "socket": self._socket,
             "execute": self._execute,
             "change": self._change,
@@ -211,6 +213,10 @@ class Holder:
                 "impairment": self._impairer.report(),
             }
         )
+
+    def _counters(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        read = read_counters(self._world.namespaces, self._nodes, self._impairer.wire)
+        client.answer({"counters": [counters.to_row() for counters in read]})
 
     def _socket(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = self._known(message["node"])

@@ -24,6 +24,7 @@ from wanlab.plan.counters import with_counters
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.steps import Step, encode
 from wanlab.runtime.connection import Connection, connect, default_lab, forge, wait_until_cleared
+from wanlab.runtime.counters import Counters
 from wanlab.runtime.directory import check_lab_name, runtime_directory
 from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
 from wanlab.runtime.record import Log, Record
@@ -259,6 +260,15 @@ class Lab:
     def watch_servers(self, died: Callable[[Server], None]) -> None:
         """Have *died* called as soon as a server started from now on ends by itself; in a thread of its own."""
         self._on_death.append(died)
+
+    def counters(self) -> tuple[Counters, ...]:
+        """How much each interface has sent and received, and what was dropped, by cause."""
+        connection = self._connect()
+        try:
+            answer, _ = connection.ask({"verb": "counters"})
+        finally:
+            connection.close()
+        return tuple(Counters(*row) for row in answer["counters"])
 
     def verify(self) -> Report:
         """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""

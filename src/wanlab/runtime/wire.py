@@ -90,8 +90,11 @@ class Wire:
     def clear(self, node: str, interface: str) -> None:
         """Let an interface of the node that the caller is in go by itself again."""
         if self._taps.pop((node, interface), None) is not None:
+            others = any(owner == node for owner, _ in self._taps)
             try:
-                _turn_back(interface)
+                _load(
+                    f"delete chain netdev {TABLE} {_chain(interface)}\n" if others else f"delete table netdev {TABLE}\n"
+                )
             finally:
                 self._ask({"order": "clear", "node": node, "interface": interface})
 
@@ -172,10 +175,6 @@ def _turn(interface: str, tap: str, *, spare: bool) -> None:
         f'\t\tfwd to "{tap}"\n'
         "\t}\n}\n"
     )
-
-
-def _turn_back(interface: str) -> None:
-    _load(f"delete chain netdev {TABLE} {_chain(interface)}\n")
 
 
 def _chain(interface: str) -> str:

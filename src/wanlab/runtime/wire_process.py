@@ -131,7 +131,12 @@ class _Wire:
             case "clear":
                 answer = self._clear(message)
             case _:
-                answer = {"tallies": [[*place, port.channel.tally.to_json()] for place, port in self._ports.items()]}
+                answer = {
+                    "tallies": [
+                        [*place, {**port.channel.tally.to_json(), "held": port.channel.held}]
+                        for place, port in self._ports.items()
+                    ]
+                }
         self._orders.send(json.dumps(answer).encode())
 
     def _set(self, message: _Message, descriptors: list[int]) -> _Message:

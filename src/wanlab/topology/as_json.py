@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wanlab.topology.impairment_text import direction_table
 from wanlab.topology.network import Interface, Link, Network, Node
 
 _Peers = Mapping[tuple[str, str], tuple[str, str]]
@@ -98,5 +99,6 @@ def _interface(interface: Interface, peers: _Peers) -> dict[str, Any]:
         "segment": interface.segment,
         "bridge": interface.bridge,
         "master": interface.master,
+        "sends_with": None if interface.egress is None else direction_table(interface.egress),
         "cable_to": None if far is None else _end(far),
     }

@@ -1,0 +1,232 @@
+"""Links of a lab that is up become impaired, other than they were, and clean again; and what is told of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.impairment.conftest import refusal
+from tests.impairment.link import link, send, up
+from tests.support.labs import eventually, running
+from wanlab import KernelError, Lab, MachineError, TopologyError, UsageError
+from wanlab.plan.steps import ClearImpairment, SetImpairment
+from wanlab.runtime.counters import Counters
+
+
+def counters(lab: Lab, node: str) -> Counters:
+    return next(each for each in lab.counters() if (each.node, each.interface) == (node, "eth0"))
+
+
+def round_trip_ms(sender: socket.socket, receiver: socket.socket) -> float:
+    started = time.monotonic()
+    sender.send(b"?")
+    receiver.send(receiver.recv(1))
+    sender.recv(1)
+    return (time.monotonic() - started) * 1000
+
+
+def test_a_connection_lives_through_every_change_of_its_link(means: str) -> None:
+    with up(None, means) as lab, lab["b"].socket() as listener, lab["a"].socket() as sender:
+        listener.bind(("0.0.0.0", 5000))
+        listener.listen()
+        sender.settimeout(30)
+        sender.connect(("10.0.0.2", 5000))
+        receiver, _ = listener.accept()
+        interfaces = lab["a"].run(["ip", "-br", "link", "show", "eth0"], capture_output=True, text=True).stdout
+        with receiver:
+            receiver.settimeout(30)
+            clean = min(round_trip_ms(sender, receiver) for _ in range(20))
+            steps = lab.apply(link({"delay": "60ms"}))
+            assert {type(step) for step in steps} == {SetImpairment}
+            slow = min(round_trip_ms(sender, receiver) for _ in range(5))
+            lab.apply(link({"up": {"delay": "20ms", "loss": "1%"}}))
+            faster = min(round_trip_ms(sender, receiver) for _ in range(5))
+            steps = lab.apply(link(None))
+            assert {type(step) for step in steps} == {ClearImpairment}
+            again = min(round_trip_ms(sender, receiver) for _ in range(20))
+        assert clean < 60
+        assert slow >= 120
+        assert 20 <= faster < 100
+        assert again < 20
+        after = lab["a"].run(["ip", "-br", "link", "show", "eth0"], capture_output=True, text=True).stdout
+        assert after == interfaces
+
+
+def test_nothing_of_it_is_left_when_a_link_is_clean_again(means: str) -> None:
+    look = ["sh", "-c", "ip -br link | cut -d' ' -f1; nft list ruleset; tc qdisc show dev eth0"]
+    with up(None, means) as lab:
+        before = lab["a"].run(look, capture_output=True, text=True).stdout
+        lab.apply(link("4g"))
+        assert lab["a"].run(look, capture_output=True, text=True).stdout != before
+        lab.apply(link(None))
+        after = lab["a"].run(look, capture_output=True, text=True).stdout
+        assert [
+            line for line in after.splitlines() if "table netdev" not in line and line != "}"
+        ] == before.splitlines()
+
+
+def test_a_node_with_an_impaired_link_can_go_and_come_back(means: str) -> None:
+    def roaming(plugged: bool) -> Any:
+        t = link({"delay": "5ms"})
+        if plugged:
+            t.host("c").connect("b", impairment={"delay": "10ms"}, address="10.0.1.1/24", peer_address="10.0.1.2/24")
+        return t
+
+    with Lab(roaming(True), impairment=means) as lab:
+        lab.apply(roaming(False))
+        lab.apply(roaming(True))
+        started = time.monotonic()
+        assert lab["c"].run(["ping", "-c1", "-W5", "10.0.1.2"], capture_output=True).returncode == 0
+        assert time.monotonic() - started >= 0.02
+
+
+def test_a_change_that_no_link_can_be_leaves_it_as_it_was(means: str) -> None:
+    with up({"delay": "30ms"}, means) as lab:
+        for wrong in ({"loss": "130%"}, {"rate": "0mbit"}, {"delay": "5ms", "jitter": "6ms"}, "5h"):
+            with pytest.raises(TopologyError, match="impairment"):
+                lab.apply(link(wrong))
+        assert min(send(lab, 20).delays_ms) >= 29.8
+
+
+def test_drops_are_counted_by_direction(means: str) -> None:
+    with up({"up": {"loss": "100%"}, "down": {"delay": "1ms"}}, means) as lab:
+        send(lab, 50, patience=0.2)
+        send(lab, 30, patience=0.2, back=True)
+        there, back = counters(lab, "a"), counters(lab, "b")
+    assert there.impaired == 50
+    assert there.lost in (50, None)  # netem does not tell
+    assert there.received_packets >= 30
+    assert (back.impaired, back.waiting) == (0, 0)
+    assert back.sent_packets >= 30
+
+
+def test_what_does_not_fit_the_queue_is_counted(means: str) -> None:
+    with up({"up": {"rate": "1mbit", "queue": 10}}, means) as lab:
+        arrived = len(send(lab, 60, size=1514, patience=1.0).arrived)
+        there = counters(lab, "a")
+    assert there.impaired == 60 - arrived > 0
+    assert there.overflowed in (60 - arrived, None)
+
+
+def test_the_same_seed_loses_the_same_packets() -> None:
+    def lost(seed: int) -> set[int]:
+        with up({"up": {"loss": "20%", "seed": seed}}, "wire") as lab:
+            return set(range(300)) - set(send(lab, 300, gap=0.0005, patience=0.3).numbers)
+
+    if refusal("wire"):
+        pytest.skip(refusal("wire"))
+    first = lost(7)
+    assert len(first) > 20
+    assert lost(7) == first
+    assert lost(8) != first
+
+
+def test_a_seed_is_kept_or_refused_by_netem_and_the_wire_is_chosen_where_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("WANLAB_IMPAIRMENT", raising=False)
+    if refusal("netem") or refusal("wire"):
+        pytest.skip(refusal("netem") or refusal("wire"))
+    seeded = {"loss": "20%", "seed": 7}
+    why = refusal("netem", seeded)
+    assert not why or "knows none" in why
+    with Lab(link(seeded)) as lab:
+        assert means_of(lab) == ("wire" if why else "netem")
+
+
+def means_of(lab: Lab) -> str | None:
+    connection = lab._connect()
+    try:
+        word: str | None = connection.ask({"verb": "info"})[0]["impairment"]["means"]
+        return word
+    finally:
+        connection.close()
+
+
+def test_without_impairment_nothing_is_between_two_hosts(means: str) -> None:
+    with up(None, means) as lab:
+        assert means_of(lab) is None
+        assert not any(process.name == "wanlab-wire" for process in children(lab))
+        assert lab["a"].run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout == ""
+        assert "noqueue" in lab["a"].run(["tc", "qdisc", "show", "dev", "eth0"], capture_output=True, text=True).stdout
+
+
+def children(lab: Lab) -> list[Any]:
+    return [process for process in running().values() if process.parent == lab.pid]
+
+
+def test_the_means_is_chosen_by_the_environment(means: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANLAB_IMPAIRMENT", means)
+    with Lab(link({"delay": "1ms"})) as lab:
+        assert means_of(lab) == means
+    monkeypatch.setenv("WANLAB_IMPAIRMENT", "magic")
+    with pytest.raises(UsageError, match="WANLAB_IMPAIRMENT"):
+        Lab(link(None))
+
+
+def test_a_lab_whose_links_cannot_be_impaired_does_not_come_up() -> None:
+    why = refusal("netem")
+    if not why:
+        pytest.skip("this kernel has netem")
+    assert "netem" in why
+    with pytest.raises(MachineError, match="wanlab doctor"), up({"delay": "1ms"}, "netem"):
+        pass
+
+
+class TestWire:
+    """What only the wire is asked."""
+
+    @pytest.fixture(autouse=True)
+    def _possible(self) -> None:
+        if refusal("wire"):
+            pytest.skip(refusal("wire"))
+
+    def test_its_process_ends_with_the_lab(self) -> None:
+        with up({"delay": "1ms"}, "wire") as lab:
+            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
+        eventually(lambda: wire.pid not in running(), "the wire ends")
+
+    def test_its_process_ends_with_a_holder_that_is_killed(self) -> None:
+        with up({"delay": "1ms"}, "wire") as lab:
+            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
+            os.kill(lab.pid, signal.SIGKILL)
+            eventually(lambda: wire.pid not in running(), "the wire ends")
+
+    def test_a_wire_that_has_gone_carries_nothing_and_is_missed(self) -> None:
+        with up({"delay": "1ms"}, "wire") as lab:
+            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
+            os.kill(wire.pid, signal.SIGKILL)
+            eventually(lambda: wire.pid not in running())
+            assert send(lab, 5, patience=0.2).arrived == []
+            with pytest.raises(KernelError, match="wire"):
+                lab.apply(link({"delay": "2ms"}))
+
+    def test_its_tap_has_no_address_and_sends_nothing_by_itself(self) -> None:
+        with up({"delay": "1ms"}, "wire") as lab:
+            addresses = lab["a"].run(["ip", "-o", "address"], capture_output=True, text=True).stdout
+            assert "wire" not in addresses
+
+    def test_tcpdump_sees_packets_leave_with_right_checksums(self, tmp_path: Path) -> None:
+        told = ["tcpdump", "-i", "eth0", "-nn", "-vv", "-c", "12", "-Q", "out", "tcp"]
+        with (
+            up({"delay": "5ms"}, "wire") as lab,
+            lab["b"].socket() as listener,
+            lab["a"].socket() as sender,
+            (tmp_path / "told").open("w+") as output,
+        ):
+            with lab["a"].popen(told, stdout=output, stderr=output) as dump:
+                eventually(lambda: "listening on" in (tmp_path / "told").read_text())
+                listener.bind(("0.0.0.0", 5000))
+                listener.listen()
+                sender.connect(("10.0.0.2", 5000))
+                sender.sendall(bytes(20_000))
+                dump.wait(20)
+            text = (tmp_path / "told").read_text()
+        assert text.count("(correct)") == 12
+        assert "incorrect" not in text
