@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.labs import machine
+from tests.support.labs import descendants, eventually, machine, none_left
 
 ENDS = {
     "alice:eth0", "bob:eth0", "coordinator:eth0", "home-a:lan", "home-a:wan", "home-b:lan", "home-b:wan",
@@ -144,6 +145,62 @@ def test_a_disk_that_is_full_takes_no_test_its_report(suite: pytest.Pytester) ->
     result = run(suite)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*: topology*", "*could not be written*"])
+
+
+def test_a_disk_that_fills_up_takes_a_test_its_captures_and_nothing_else(suite: pytest.Pytester) -> None:
+    """A disk with room for the small files and not for the packets."""
+    suite.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(lab, number):
+            lab["alice"].run(["ping", "-c100", "-i0.002", "-s1400", "coordinator"], check=True, capture_output=True)
+            assert 0
+        def test_good(lab): pass
+        """
+    )
+    runs = suite.mkdir("wanlab-runs")
+    result = suite.run(*machine(f"mount -t tmpfs -o size=256k tmpfs {runs}"), sys.executable, "-m", "pytest",
+                       "-p", "no:cacheprovider")  # fmt: skip
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(["*: topology*", "*packets.pcapng could not be written: No space left on device"])
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_suite_that_is_cut_off_leaves_nothing_and_keeps_what_it_has(
+    suite: pytest.Pytester, runtime: Path, number: signal.Signals
+) -> None:
+    suite.makepyfile(
+        """
+        import time
+        def test_bad(lab): assert 0
+        def test_good(lab): pass
+        def test_long(lab, make_lab):
+            lab["coordinator"].serve(["sh", "-c", "echo on; exec sleep 1000"], log_line="on")
+            make_lab("two-lans")["alice"].run(["sh", "-c", "touch here; exec sleep 1000"])
+        def test_never(lab): pass
+        """
+    )
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--junitxml=junit.xml"]
+    with (suite.path / "printed").open("w") as output:
+        process = subprocess.Popen(command, cwd=suite.path, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    eventually((suite.path / "here").exists, "the third test runs", seconds=40)
+    of_suite = descendants(process.pid)
+    assert any(each.name == "sleep" for each in of_suite)
+    process.send_signal(number)
+    process.wait(40)
+    printed = (suite.path / "printed").read_text()
+    eventually(lambda: none_left(of_suite), "all that the suite has started has ended")
+    eventually(lambda: not any(path.is_dir() for path in runtime.iterdir()), "no lab is up")
+    for line in ("test_bad FAILED", "test_good PASSED"):
+        assert line in printed
+    (recorded,) = (suite.path / "wanlab-runs").glob("*test_bad")
+    assert (recorded / "packets.pcapng").exists()
+    if number == signal.SIGINT:
+        assert process.returncode == 2
+        assert "1 failed, 1 passed" in printed
+        assert (suite.path / "junit.xml").read_text().count("<testcase") >= 2
 
 
 def test_the_lab_of_a_failing_test_stays_up_where_that_is_asked_for(suite: pytest.Pytester) -> None:
