@@ -147,11 +147,14 @@ def test_a_connection_stands_longer_than_one_that_was_refused(street_lab: Lab) -
     assert all(each.expires_s is not None and each.expires_s <= 241 for each in others)
 
 
-def test_pings_have_mappings_too(street_lab: Lab) -> None:
+@pytest.mark.parametrize("nat", ["linux", "article"])
+def test_pings_have_mappings_too(street_lab: Lab, nat: str) -> None:
     lab = street_lab
-    output(lab["linux-host"], "ping", "-c1", "server")
-    found = [each for each in lab["linux"].mappings() if each.protocol == "icmp"]
-    listed = output(lab["linux"], "conntrack", "-L", "-p", "icmp")
+    output(lab[f"{nat}-host"], "ping", "-c1", "server")
+    found = [each for each in lab[nat].mappings() if each.protocol == "icmp"]
+    listed = output(lab[nat], "conntrack", "-L", "-p", "icmp")
+    assert len(found) == len(listed.splitlines())
+    assert {peer.address for each in found for peer in each.peers} == {str(lab["server"].address)}
     assert {each.external.port for each in found} == {
         int(line.rpartition("id=")[2].split()[0]) for line in listed.splitlines()
     }

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from wanlab.drawing.forest import End, homes, peers
-from wanlab.drawing.words import behaviour, hidings
+from wanlab.drawing.words import behaviour, hidings, quality
+from wanlab.topology.impairment import LinkImpairment
 from wanlab.topology.network import DEFAULT_MTU, Interface, IPInterface, Kind, Link, Network, Node
 
 
@@ -75,14 +76,9 @@ class Wire:
     """The cable; None: what joins a router with its own LAN is none."""
     down: bool = False
     label: str = ""
-
-    @property
-    def tip(self) -> str:
-        """Which cable it is."""
-        if self.link is None:
-            return ""
-        ends = f"{' '.join(self.link.a)} - {' '.join(self.link.b)}"
-        return ends + (f": {self.label}" if self.label else "")
+    """What stands beside it: what it does to packets, or that it is down."""
+    tip: str = ""
+    """Which cable it is, and all that is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +138,12 @@ def _lan(router: str, bridge: str) -> str:
 
 
 def _wire(network: Network, link: Link, a: End, b: End, condition: Condition) -> Wire:
+    upper, lower = (network[node].interface(name) for node, name in (a, b))
+    short, whole = quality(LinkImpairment(lower.egress, upper.egress))
     down = condition.is_down(link)
-    return Wire(_plugged(network, a), _plugged(network, b), link, down, "down" if down else "")
+    about = "down" if down else whole
+    tip = f"{' '.join(link.a)} - {' '.join(link.b)}" + (f": {about}" if about else "")
+    return Wire(_plugged(network, a), _plugged(network, b), link, down, "down" if down else short, tip)
 
 
 def _plugged(network: Network, end: End) -> str:

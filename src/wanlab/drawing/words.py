@@ -1,11 +1,16 @@
-"""What pictures say of a router, in a few words each."""
+"""What pictures say of routers and links, in a few words each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from wanlab.topology.impairment import LinkImpairment
+from wanlab.topology.impairment_text import impairment_table
 from wanlab.topology.ipv6 import Ipv6
 from wanlab.topology.network import Node
+
+_LONGEST = 44  # letters of what stands beside a wire
 
 
 def hidings(node: Node) -> Iterator[str]:
@@ -28,3 +33,34 @@ def behaviour(node: Node) -> str:
         return ""
     nat = node.nat
     return f"mapping {nat.mapping.value}, filtering {nat.filtering.value}, ports {nat.ports.value}"
+
+
+def quality(link: LinkImpairment) -> tuple[str, str]:
+    """What a link does to packets: short enough to stand beside it, and in full. Empty where it does nothing.
+
+    `up` is what the lower end of the picture's wire sends.
+    """
+    table = impairment_table(link.or_none)
+    if table is None:
+        return "", ""
+    if isinstance(table, str):
+        return table, table
+    common = {key: value for key, value in table.items() if key not in ("up", "down")}
+    ways = [
+        (mark, table[way])
+        for mark, way in (("\N{UPWARDS ARROW}", "up"), ("\N{DOWNWARDS ARROW}", "down"))
+        if way in table
+    ]
+    parts = [_said(common), *(f"{mark} {_said(own)}" for mark, own in ways)]
+    whole = "  ".join(filter(None, parts))
+    return whole if len(whole) <= _LONGEST else "impaired", whole
+
+
+def _said(table: Mapping[str, Any]) -> str:
+    return ", ".join(_pair(key, value) for key, value in table.items())
+
+
+def _pair(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{key} {' '.join(f'{name} {each}' for name, each in value.items())}"
+    return str(value) if key in ("delay", "rate") else f"{key} {value}"

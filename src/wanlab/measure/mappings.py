@@ -205,13 +205,15 @@ class _Memory:
         pairs = []
         if sender != answered:  # its source was translated
             pairs.append((sender, answered, called))
-        if called != answering:  # its destination was
+        # Of ICMP both sides have the one identifier, translated or not.
+        pings = connection["protocol"].startswith("icmp")
+        if called.address != answering.address if pings else called != answering:  # its destination was
             pairs.append((answering, called, answered))
         for internal, external, peer in pairs:
             known = self._of(connection["protocol"], internal, external)
             known.flows = max(seconds, known.flows)
             if (peer.address, None) not in known.peers:  # else all of its ports are let in
-                known.let_in(peer.address, peer.port, seconds)
+                known.let_in(peer.address, None if pings else peer.port, seconds)
 
     def _asked_for(self) -> Iterator[LiveMapping]:
         """What the port mapping server has put into its chain."""

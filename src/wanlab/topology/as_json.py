@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wanlab.topology.impairment_text import direction_table
-from wanlab.topology.network import Interface, Link, Network, Node
+from wanlab.topology.network import Interface, Network, Node
 
 _Peers = Mapping[tuple[str, str], tuple[str, str]]
 
@@ -24,7 +24,16 @@ def node_to_json(network: Network, node: Node) -> dict[str, Any]:
 
 def links_to_json(network: Network) -> list[dict[str, Any]]:
     """All cables."""
-    return [{"a": _end(link.a), "b": _end(link.b), "segment": _segment(network, link)} for link in network.links]
+    return [
+        {
+            "a": _end(link.a),
+            "b": _end(link.b),
+            "segment": network[link.a[0]].interface(link.a[1]).segment,
+            "a_sends": _impairment(network, link.a),
+            "b_sends": _impairment(network, link.b),
+        }
+        for link in network.links
+    ]
 
 
 def segments_to_json(network: Network) -> list[dict[str, Any]]:
@@ -35,8 +44,9 @@ def segments_to_json(network: Network) -> list[dict[str, Any]]:
     ]
 
 
-def _segment(network: Network, link: Link) -> str:
-    return network[link.a[0]].interface(link.a[1]).segment
+def _impairment(network: Network, end: tuple[str, str]) -> dict[str, Any]:
+    """What becomes of the packets that an end sends, in a lab file's words; empty: nothing."""
+    return direction_table(network[end[0]].interface(end[1]).egress)
 
 
 def _end(end: tuple[str, str]) -> dict[str, str]:
