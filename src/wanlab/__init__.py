@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wanlab.topology.impairment import Impairment, LinkImpairment
     from wanlab.topology.nat import Nat
     from wanlab.topology.network import Interface, Kind, Network, Node, Route
+    from wanlab.topology.scenario import Event, Scenario
     from wanlab.topology.topology import Topology
 
 __version__ = "0.1.0"
@@ -49,6 +50,8 @@ _HOMES = {
     "Topology": "wanlab.topology.topology",
     "Impairment": "wanlab.topology.impairment",
     "LinkImpairment": "wanlab.topology.impairment",
+    "Event": "wanlab.topology.scenario",
+    "Scenario": "wanlab.topology.scenario",
     "Nat": "wanlab.topology.nat",
     "Interface": "wanlab.topology.network",
     "Network": "wanlab.topology.network",
@@ -69,6 +72,7 @@ _HOMES = {
 __all__ = [
     "Check",
     "CommandNotFound",
+    "Event",
     "Impairment",
     "Interface",
     "KernelError",
@@ -87,6 +91,7 @@ __all__ = [
     "Process",
     "Report",
     "Route",
+    "Scenario",
     "Server",
     "ServerFailed",
     "Topology",

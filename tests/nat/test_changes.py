@@ -222,7 +222,7 @@ def test_a_change_that_is_refused_half_way_is_undone(monkeypatch: pytest.MonkeyP
     with Lab(home()) as lab:
         before = snapshot(lab)
         nat, address = lab.network["router"].nat, lab["router"].address
-        monkeypatch.setattr("wanlab.runtime.lab.change", with_a_fault)
+        monkeypatch.setattr("wanlab.plan.rehearsal.change", with_a_fault)
         with pytest.raises(KernelError, match=r"8\.8\.8\.8"):
             lab.change("router", nat="symmetric", address="5.5.5.77", lan="192.168.9.0/24")
         monkeypatch.undo()
@@ -236,7 +236,7 @@ def test_a_refused_change_of_something_else_keeps_the_mappings(monkeypatch: pyte
     with Lab(home()) as lab, Flow(lab) as flow:
         before = flow.seen()
         fault = AddRoute("inside", "9.9.9.0/24", "8.8.8.8", "eth0")
-        monkeypatch.setattr("wanlab.runtime.lab.change", lambda old, new: (fault,))
+        monkeypatch.setattr("wanlab.plan.rehearsal.change", lambda old, new: (fault,))
         with pytest.raises(KernelError):
             lab.change("other", mtu=1400)
         assert flow.reached(before)

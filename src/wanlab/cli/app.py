@@ -24,6 +24,7 @@ from wanlab.cli.ls import ls
 from wanlab.cli.matrix import matrix
 from wanlab.cli.nat import nat
 from wanlab.cli.ping import ping
+from wanlab.cli.play import play
 from wanlab.cli.punch_grid import punch_grid
 from wanlab.cli.reboot import reboot
 from wanlab.cli.script import script
@@ -109,6 +110,7 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     plug,
     reboot,
     apply,
+    play,
     script,
     graph,
     catalog,

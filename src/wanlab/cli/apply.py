@@ -11,8 +11,7 @@ from wanlab.cli.options import LabSource, UpLab
 
 if TYPE_CHECKING:
     from wanlab.plan.steps import Step
-    from wanlab.runtime.lab import Lab
-    from wanlab.topology.topology import Topology
+    from wanlab.topology.edits import Edit
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 
@@ -23,20 +22,27 @@ def apply(source: LabSource = None, lab: UpLab = None, dry_run: DryRun = False) 
     What stays as it is notices nothing. Where a step is refused, the lab is what it was.
     """
     from wanlab.cli.target import attach, load
+    from wanlab.plan.rehearsal import next_of
 
     topology = load(source)
-    carry_out(attach(lab), topology, dry_run)
-
-
-def carry_out(attached: Lab, topology: Topology, dry_run: bool) -> None:
-    """Change the lab, or say what would be done."""
+    attached = attach(lab)
     if dry_run:
-        from wanlab.plan.change import change
-
-        _list(change(attached.network, attached.changed_to(topology).resolve()))
+        _list(next_of(attached.topology, attached.network, topology).steps)
         print("nothing was changed")
         return
     _list(attached.apply(topology))
+
+
+def carry_out(edit: Edit, lab: str | None, dry_run: bool) -> None:
+    """Change the lab by an edit, or say what would be done."""
+    from wanlab.cli.target import attach
+
+    attached = attach(lab)
+    if dry_run:
+        _list(attached.after(edit).steps)
+        print("nothing was changed")
+        return
+    _list(attached.edit(edit))
 
 
 def _list(steps: Sequence[Step]) -> None:

@@ -31,11 +31,9 @@ def change(node: Place, changes: Changes, lab: UpLab = None, dry_run: DryRun = F
     Keys and values are those of a lab file: nat=symmetric, address=5.5.5.9, link=cafe,
     nat='{preset = "home", filtering = "endpoint-independent"}'.
     """
-    from wanlab.cli.target import attach
+    from wanlab.topology.edits import Change
 
-    attached = attach(lab)
-    keys = dict(_parse(text) for text in changes)
-    carry_out(attached, attached.with_changes(node, keys), dry_run)
+    carry_out(Change({node: dict(_parse(text) for text in changes)}), lab, dry_run)
 
 
 def _parse(text: str) -> tuple[str, Any]:

@@ -20,9 +20,9 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
 
     from wanlab.cli.target import lab_name
     from wanlab.cli.text import duration, print_json
+    from wanlab.runtime.changes import described
     from wanlab.runtime.connection import connect
     from wanlab.runtime.directory import runtime_directory
-    from wanlab.runtime.lab import described
     from wanlab.topology.as_json import node_to_json, nodes_to_json
 
     connection = connect(runtime_directory(), lab_name(lab))
@@ -49,6 +49,7 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
                 "programs": info["programs"],
                 "services": info["services"],
                 "impairment": info["impairment"],
+                "events": info["events"],
                 "nodes": nodes_to_json(network),
             }
         )

@@ -61,18 +61,13 @@ def plug(place: Place, into: Into = None, lab: UpLab = None, address: Address = 
 
     The interface is the same all along. Elsewhere it gets another address.
     """
-    from wanlab.cli.target import attach
-    from wanlab.topology.edits import plugged
+    from wanlab.topology.edits import Plug
 
-    attached = attach(lab)
-    file = f"lab {attached.name}"
-    carry_out(attached, plugged(attached.topology, attached.network, place, into, address, file=file), dry_run)
+    carry_out(Plug(place, into, address), lab, dry_run)
 
 
 def _set(place: str, state: State, lab: str | None, dry_run: bool) -> None:
-    from wanlab.cli.target import attach
-    from wanlab.topology.edits import linked
+    from wanlab.topology.edits import Link
     from wanlab.topology.network import LinkState
 
-    attached = attach(lab)
-    carry_out(attached, linked(attached.topology, attached.network, place, LinkState(state.value)), dry_run)
+    carry_out(Link((place,), LinkState(state.value)), lab, dry_run)

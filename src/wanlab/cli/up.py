@@ -12,6 +12,7 @@ import typer
 from wanlab.cli.options import LabSource
 from wanlab.cli.text import columns, count
 from wanlab.cli.verify import print_report
+from wanlab.errors import UsageError
 
 if TYPE_CHECKING:
     from wanlab.plan.steps import Plan
@@ -23,6 +24,7 @@ _PATIENCE = 1.0  # seconds until a person wonders what is going on
 
 def up(
     lab: LabSource = None,
+    *,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What to call it, where not as its file does.")
     ] = None,
@@ -34,6 +36,7 @@ def up(
     ] = None,
     prove: Annotated[bool, typer.Option("--verify", help="Then prove that it is what it should be.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and build nothing.")] = False,
+    play: Annotated[bool, typer.Option("--play", help="Then play the timeline that its file has.")] = False,
 ) -> int:
     """Build a lab and leave it up."""
     from wanlab.cli.target import load
@@ -44,7 +47,20 @@ def up(
 
         _describe(compile_network(topology.resolve()))
         return 0
-    return _bring_up(topology, topology.name if name is None else name, impairment, prove)
+    if topology.events:
+        from wanlab.plan.rehearsal import rehearse
+        from wanlab.topology.scenario import Scenario
+
+        rehearse(Scenario(topology.events), topology, topology.resolve())  # what cannot be is told before all
+    elif play:
+        raise UsageError(f"lab {topology.name!r} has no timeline", hint="write [[event]] tables into its file")
+    name = topology.name if name is None else name
+    status = _bring_up(topology, name, impairment, prove)
+    if play:
+        from wanlab.cli.play import play_in
+
+        return play_in(name, None) or status
+    return status
 
 
 def _bring_up(topology: Topology, name: str, impairment: str | None, prove: bool) -> int:
@@ -63,6 +79,8 @@ def _bring_up(topology: Topology, name: str, impairment: str | None, prove: bool
     if report is not None:
         print_report(report)
     _tell_how_to_go_on(lab)
+    if lab.topology.events:
+        print(f"  it has a timeline of {count(len(lab.topology.events), 'event')}: `wanlab play` plays it", flush=True)
     return 0 if report is None or report.ok else 1
 
 

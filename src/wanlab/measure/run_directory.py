@@ -2,6 +2,7 @@
 
 RUN/run.json                    what it is: lab, outcome, when, which files, what could not be written
 RUN/topology.json, .txt         the lab as a file would declare it; drawn
+RUN/events.json                 what has changed since it came up: when, and what
 RUN/processes.json              the programs that ran in it: node, arguments, exit status, log
 RUN/processes/NN-NODE-NAME.log  the output of each, as far as it is known
 RUN/nodes/NODE/*.txt            addresses, routes, rules (with counters, where the lab has them), connections
@@ -13,11 +14,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.drawing.tree import draw_tree
+from wanlab.errors import WanlabError
 from wanlab.measure.state import State, states
 from wanlab.runtime.server import describe_exit
 from wanlab.topology.network import Kind
@@ -57,6 +59,7 @@ def record_run(lab: Lab, directory: Path | None, outcome: str, capture: Capture 
     run = Run(directory)
     records = lab.records  # before our own programs are among them
     _topology(run, lab)
+    _events(run, lab)
     _processes(run, records)
     nodes = [node.name for node in lab.network.of(Kind.ROUTER, Kind.HOST)]
     _states(run, lab, states(lab, nodes))
@@ -78,6 +81,17 @@ def _topology(run: Run, lab: Lab) -> None:
     run.parts.append(("topology", drawing))
     _write(run, "topology.txt", drawing + "\n")
     _write(run, "topology.json", _json(lab.topology.to_document()))
+
+
+def _events(run: Run, lab: Lab) -> None:
+    try:
+        events = lab.events
+    except WanlabError:  # the lab has ended: what it knew is gone
+        return
+    _write(run, "events.json", _json([asdict(event) for event in events]))
+    if events:
+        lines = (f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {event.what}" for event in events)
+        run.parts.append(("events", "\n".join(lines)))
 
 
 def _processes(run: Run, records: tuple[Record, ...]) -> None:

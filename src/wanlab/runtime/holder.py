@@ -14,10 +14,11 @@ import selectors
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, WanlabError, did_you_mean
+from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, UsageError, WanlabError, did_you_mean
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
@@ -30,6 +31,8 @@ from wanlab.runtime.services import Services
 from wanlab.runtime.world import World
 
 _PATIENCE = 5.0  # seconds that a client may take to read an answer
+
+_MOST_EVENTS = 10_000  # that are remembered of a lab: an hour of flapping twice a second
 
 
 class _Client:
@@ -64,6 +67,9 @@ class Holder:
         self._nodes: list[str] = []
         self._guests: set[str] = set()
         """Nodes that were added for a connection: no part of what the lab is said to be."""
+        self._version = 0
+        """How often it was changed: who wants to change it must have heard of that."""
+        self._events: deque[Message] = deque(maxlen=_MOST_EVENTS)
         self._verbs: dict[str, Callable[[_Client, Message, list[int]], None]] = {
             "info": self._info,
             "counters": self._counters,
@@ -211,6 +217,8 @@ class Holder:
                 "programs": len(self._children),
                 "services": self._services.report(),
                 "impairment": self._impairer.report(),
+                "version": self._version,
+                "events": list(self._events),
             }
         )
 
@@ -248,6 +256,9 @@ class Holder:
 
     def _change(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         """Make another lab of this one. Where a step is refused, what was done is undone by the steps `back`."""
+        if message["version"] != self._version:
+            what = f"lab {self._lab['name']!r} has just been changed by another program"
+            raise UsageError(what, hint="try again: nothing was done")
         steps = decode(message["steps"])
         self._require(steps)
         executor = self._executor()
@@ -266,7 +277,9 @@ class Holder:
         self._lab |= {key: message[key] for key in ("document", "kept")}
         self._nodes = message["nodes"]
         self._world.rename(message["hosts"])
-        client.answer({})
+        self._version += 1
+        self._events.append({"time": time.time(), "what": message["what"]})
+        client.answer({"version": self._version})
 
     def _take_back(self, client: _Client) -> None:
         self._guests -= {step.node for step in client.steps if isinstance(step, AddNamespace)}

@@ -10,7 +10,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from wanlab.errors import KernelError, LabExists, UsageError, WanlabError
 from wanlab.kernel.means import means_wanted
-from wanlab.plan.change import change, reboot
 from wanlab.plan.compile import compile_network
-from wanlab.plan.counters import with_counters
-from wanlab.plan.hosts import hosts_file
 from wanlab.plan.steps import Step, encode
+from wanlab.runtime.changes import Changing, described, description
 from wanlab.runtime.connection import Connection, connect, default_lab, forge, wait_until_cleared
 from wanlab.runtime.counters import Counters
 from wanlab.runtime.directory import check_lab_name, runtime_directory
@@ -30,9 +27,7 @@ from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
 from wanlab.runtime.record import Log, Record
 from wanlab.runtime.server import Ready, Server, start, stop_all
 from wanlab.runtime.threads import in_thread
-from wanlab.topology.document import rebuild
-from wanlab.topology.edits import changed, linked, plugged
-from wanlab.topology.kept import Kept
+from wanlab.topology.edits import Link, Plug
 from wanlab.topology.network import Interface, IPAddress, Kind, LinkState, Network, Node, Route
 from wanlab.topology.topology import Topology
 
@@ -49,7 +44,7 @@ _numbers = itertools.count(1)
 _MOST_RECORDS = 200  # of programs that ran in a lab; a loop that starts thousands is not to fill the memory
 
 
-class Lab:
+class Lab(Changing):
     """A lab. As a context manager it is up inside the `with` and gone after it::
 
         with Lab("two-lans") as lab:
@@ -89,6 +84,8 @@ class Lab:
         self._process = os.getpid()
         """Whose lab it is: a forked child may use it, and does not end it."""
         self._attached = False
+        self._version = 0
+        self._changing = threading.RLock()
         self.pid = 0
         """The PID of the process that holds the lab, while it is up."""
 
@@ -109,6 +106,7 @@ class Lab:
         lab._directory = directory
         lab._attached = True
         lab.pid = info["pid"]
+        lab._version = info["version"]
         return lab
 
     @property
@@ -128,7 +126,7 @@ class Lab:
         directory = runtime_directory()
         plan = compile_network(self.network)
         order = {
-            **_description(self.topology),
+            **description(self.topology),
             "hosts": plan.hosts,
             "steps": encode(self._counted(plan.steps)),
             "impairment": self._impairment,
@@ -292,77 +290,6 @@ class Lab:
         self._keep(process)
         return process
 
-    # -- changes -------------------------------------------------------------------------------------------------
-
-    def apply(self, lab: str | Path | Topology) -> tuple[Step, ...]:
-        """Make another lab of this one by the fewest steps, which are returned.
-
-        What stays as it is notices nothing, programs and sockets on it included; addresses that were chosen are kept. A
-        NAT that changes, or gets another external address, forgets its mappings. Raises TopologyError for what is no
-        lab, KernelError for a step that is refused; then the lab is what it was.
-        """
-        topology = self.changed_to(lab)
-        network = topology.resolve()
-        steps = change(self.network, network)
-        if steps:
-            self._take(steps, change(network, self.network), topology, network)
-        self.topology, self.network = topology, network
-        self._nodes.clear()
-        return steps
-
-    def changed_to(self, lab: str | Path | Topology) -> Topology:
-        """That lab as :meth:`apply` would make it of this one: with the addresses that this one has already."""
-        topology = rebuild((lab if isinstance(lab, Topology) else Topology.load(lab)).to_document())
-        topology.kept = Kept.of(self.network)
-        return topology
-
-    def change(self, node: str, **keys: Any) -> tuple[Step, ...]:
-        """Change keys of a node, or of an interface of it, named and written as in a lab file. See :meth:`apply`::
-
-        lab.change("home-a", nat="symmetric")
-        lab.change("home-a", address="5.5.5.9")
-        lab.change("laptop:wifi", state="down")
-
-        None takes a key away.
-        """
-        return self.apply(self.with_changes(node, keys))
-
-    def with_changes(self, node: str, keys: Mapping[str, Any]) -> Topology:
-        """This lab's topology with other keys for a node or an interface. Raises NoSuchNode, TopologyError."""
-        return changed(self.topology, self.network, node, keys, file=f"lab {self.name}")
-
-    def reboot(self, node: str, *, down_s: float = 0.0) -> None:
-        """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.
-
-        Its programs run on, but for what belongs to the lab. Raises NoSuchNode, KernelError.
-        """
-        off, on = reboot(self.network, self.network[node].name)
-        self._take(off, (), self.topology, self.network)
-        try:
-            time.sleep(down_s)
-        finally:
-            self._take(on, (), self.topology, self.network)
-
-    def _take(self, steps: Sequence[Step], back: Sequence[Step], topology: Topology, network: Network) -> None:
-        """Have the holder make *topology* of the lab by *steps*; by *back* it goes back where one is refused."""
-        connection = self._connect()
-        try:
-            connection.ask(
-                {
-                    "verb": "change",
-                    "steps": encode(self._counted(steps)),
-                    "back": encode(self._counted(back)),
-                    "hosts": hosts_file(network),
-                    "nodes": list(network.nodes),
-                    **_description(topology),
-                }
-            )
-        finally:
-            connection.close()
-
-    def _counted(self, steps: Sequence[Step]) -> Sequence[Step]:
-        return with_counters(steps) if self._count_rules else steps
-
     @contextlib.contextmanager
     def added(self, steps: Sequence[Step]) -> Iterator[None]:
         """Take further *steps*; the nodes, cables, bridges and addresses that they add go at the end of the `with`.
@@ -410,6 +337,10 @@ class Lab:
         """A connection that can be read when the lab has ended, to be closed by the caller. Raises NoSuchLab."""
         return self._connect()
 
+    def _became(self, topology: Topology, network: Network) -> None:
+        self.topology, self.network = topology, network
+        self._nodes.clear()
+
     def _connect(self) -> Connection:
         if self._directory is None:
             raise UsageError(f"lab {self.network.name!r} is not up", hint="use it inside `with Lab(...) as lab:`")
@@ -429,17 +360,6 @@ class Lab:
         self._servers.append(server)
         for died in self._on_death:
             server.watch(died)
-
-
-def _description(topology: Topology) -> dict[str, Any]:
-    return {"document": topology.to_document(), "kept": topology.kept.to_json()}
-
-
-def described(info: Mapping[str, Any]) -> Topology:
-    """The topology of a lab that is up, by what its holder says of it."""
-    topology = rebuild(info["document"])
-    topology.kept = Kept.from_json(info["kept"])
-    return topology
 
 
 class LabNode:
@@ -517,16 +437,13 @@ class LabNode:
         The interface is the same one all along. *address* is chosen where it is not given. Raises TopologyError for
         what it cannot be plugged into, UsageError, KernelError.
         """
-        if into is None and address is None:
-            return self.link_up(interface)
-        at = self.name if interface is None else f"{self.name}:{interface}"
-        lab = self._lab
-        return lab.apply(plugged(lab.topology, lab.network, at, into, address, file=f"lab {lab.name}"))
+        return self._lab.edit(Plug(self._place(interface), into, address))
 
     def _link(self, interface: str | None, state: LinkState) -> tuple[Step, ...]:
-        at = self.name if interface is None else f"{self.name}:{interface}"
-        lab = self._lab
-        return lab.apply(linked(lab.topology, lab.network, at, state))
+        return self._lab.edit(Link((self._place(interface),), state))
+
+    def _place(self, interface: str | None) -> str:
+        return self.name if interface is None else f"{self.name}:{interface}"
 
     # -- sockets and programs ------------------------------------------------------------------------------------
 

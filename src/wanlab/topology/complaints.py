@@ -13,26 +13,31 @@ from wanlab.topology.schema import (
     LIST,
     TABLE,
     TEXT,
+    Action,
     Direction,
     End,
+    Event,
     GeModel,
     Host,
     Impairment,
     Interface,
     Lab,
+    Ladder,
     Link,
     Nat,
     Router,
+    Scenario,
     Switch,
     SwitchLink,
 )
 
-_TABLES: dict[str, type[BaseModel]] = {"switch": Switch, "router": Router, "host": Host, "link": Link}
+_TABLES: dict[str, type[BaseModel]] = {"switch": Switch, "router": Router, "host": Host, "link": Link, "event": Event}
 _MUST_BE = {
     "string_type": "text",
     "string_unicode": "text",
     "int_type": "a whole number",
     "bool_type": "true or false",
+    "float_type": "a number",
     "list_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
@@ -41,10 +46,19 @@ _MUST_BE = {
 
 def check_shape(data: object, lines: Lines, file: str) -> None:
     """Raise a TopologyError for the first thing in *data*, in the file's order, that has not the shape of a lab."""
+    _check(Lab, data, lines, file)
+
+
+def check_scenario(data: object, lines: Lines, file: str) -> None:
+    """The same for a file that holds a scenario and no lab."""
+    _check(Scenario, data, lines, file)
+
+
+def _check(model: type[BaseModel], data: object, lines: Lines, file: str) -> None:
     try:
-        Lab.model_validate(data)
+        model.model_validate(data)
     except ValidationError as found:
-        errors = [_complaint(error, lines, file) for error in found.errors(include_url=False)]
+        errors = [_complaint(error, lines, file, model) for error in found.errors(include_url=False)]
         raise min(errors, key=_line) from None
     except RecursionError:
         raise TopologyError("nested too deeply", where=Source(file), hint="a lab has four levels at most") from None
@@ -57,6 +71,8 @@ def spoken(path: Path) -> str:
             return "the lab"
         case (("switch" | "router" | "host") as kind, name):
             return f"{kind} {short(name)}"
+        case ("event", int(index)):
+            return f"event {index + 1}"
         case ("link", int(index)):
             return f"link {index + 1}"
         case (*above, ("interface" | "ends") as kind, int(index)):
@@ -87,7 +103,7 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:50]}...{text[-1]}"
 
 
-def _complaint(error: Any, lines: Lines, file: str) -> TopologyError:
+def _complaint(error: Any, lines: Lines, file: str, model: type[BaseModel]) -> TopologyError:
     kind: str = error["type"]
     path = tuple(part for part in error["loc"] if part not in (TEXT, LIST, TABLE, FLAG))
     if path and path[-1] == "[key]":
@@ -96,7 +112,7 @@ def _complaint(error: Any, lines: Lines, file: str) -> TopologyError:
     where = Source(file, lines.of(path))
     match kind:
         case "extra_forbidden":
-            fields = _table_at(path[:-1]).model_fields
+            fields = (_table_at(path[:-1]) if path[:-1] else model).model_fields
             known = [field.alias or name for name, field in fields.items()]
             return TopologyError(
                 f"unknown key {short(path[-1])} in {spoken(path[:-1])}",
@@ -105,6 +121,8 @@ def _complaint(error: Any, lines: Lines, file: str) -> TopologyError:
             )
         case "missing":
             return TopologyError(f"{spoken(path[:-1])} has no key {path[-1]!r}", where=where, hint="add it")
+        case "too_short" if "ends" not in path:
+            return TopologyError(f"{spoken(path)} is empty", where=where, hint="put something into it")
         case "too_short" | "too_long":
             return TopologyError(
                 f"{spoken(path)} must be two, not {len(error['input'])}", where=where, hint="a cable has two ends"
@@ -120,6 +138,10 @@ def _complaint(error: Any, lines: Lines, file: str) -> TopologyError:
 
 def _table_at(path: Path) -> type[BaseModel]:
     match path:
+        case ("event", _, "do", _):
+            return Action
+        case (*_, "ladder"):
+            return Ladder
         case (_, _, "ends", _):
             return End
         case (_, _, "interface", _):

@@ -64,7 +64,7 @@ def to_document(topology: Topology) -> dict[str, Any]:
     if topology.overlapping_lans:
         document["overlapping_lans"] = True
     nodes = topology.nodes.values()
-    sections = {
+    sections: dict[str, Any] = {
         "switch": {node.name: _switch(node) for node in nodes if isinstance(node, Switch)},
         "router": {node.name: _router(node) for node in nodes if isinstance(node, Router)},
         "host": {node.name: _host(node) for node in nodes if isinstance(node, Host)},
@@ -83,6 +83,10 @@ def to_document(topology: Topology) -> dict[str, Any]:
             )
         ],
     }
+    if topology.events:
+        from wanlab.topology.scenario_file import write_events
+
+        sections["event"] = write_events(topology.events)
     return document | _said(**sections)
 
 
@@ -105,6 +109,10 @@ class _Reader:
                 self._plug(kind, name, table)
         for index in range(len(data.get("link", ()))):
             self._cable(index)
+        if "event" in data:
+            from wanlab.topology.scenario_file import read_events
+
+            self.topology.events = read_events(data["event"], lines, file)
 
     def _topology(self) -> Topology:
         name = self.data.get("name")

@@ -1,75 +1,120 @@
-"""Topologies that differ from another by one thing that a person says: other keys, a link that is down, another place.
+"""Edits: the one thing that another topology differs by, as a person says it. Pure data.
 
-Each returns a topology of its own, checked as a file would be, and leaves the one that it begins from as it is.
+Each makes a topology of its own out of another, checked as a file would be, and leaves that one as it is. A verb, an
+event of a scenario and a call in Python are the same edit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wanlab.errors import UsageError
 from wanlab.topology.document import from_document, rebuild
-from wanlab.topology.lines import Lines
 from wanlab.topology.network import LinkState, Network
 from wanlab.topology.places import place_of, split, with_keys, with_state
 from wanlab.topology.topology import Topology
 
 
-def changed(
-    topology: Topology,
-    network: Network,
-    place: str,
-    keys: Mapping[str, Any],
-    *,
-    file: str = "lab",
-    lines: Lines | None = None,
-) -> Topology:
-    """*topology* with other keys of a node (`home-a`) or an interface (`laptop:wifi`); None takes one away.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Other keys of nodes (`home-a`) or interfaces (`laptop:wifi`), as a lab file has them; None takes one away."""
 
-    *network* is what it resolves to; *file* and *lines* are what errors speak of. Raises NoSuchNode, UsageError,
-    TopologyError.
+    keys: Mapping[str, Mapping[str, Any]]
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology*, which resolves to *network*, with that. Raises NoSuchNode, UsageError, TopologyError."""
+        document = topology.to_document()
+        for place, keys in self.keys.items():
+            node, interface = split(place)
+            kind = network[node].kind.value
+            if interface is not None:
+                with_keys(document, place_of(topology, network, place), keys)
+            else:
+                table = {**document[kind][node], **keys}
+                document[kind][node] = {key: value for key, value in table.items() if value is not None}
+        return from_document(document, file=f"lab {network.name}")
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{place}: {', '.join(f'{key} = {_shown(value)}' for key, value in keys.items())}"
+            for place, keys in self.keys.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another state of links, named as in `wanlab link`."""
+
+    places: tuple[str, ...]
+    state: LinkState
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology* with that. Raises NoSuchNode, UsageError."""
+        for place in self.places:
+            topology = rebuild(with_state(topology, network, place, self.state))
+        return topology
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.places)}: {self.state.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """An interface plugged `into` another switch or router, or in again where it was (None), and up.
+
+    Elsewhere it has another `address`, which is chosen where it is not given.
     """
-    node, interface = split(place)
-    kind = network[node].kind.value
-    document = topology.to_document()
-    if interface is not None:
-        with_keys(document, place_of(topology, network, place), keys)
-    else:
-        table = {**document[kind][node], **keys}
-        document[kind][node] = {key: value for key, value in table.items() if value is not None}
-    return from_document(document, lines, file)
+
+    place: str
+    into: str | None = None
+    address: str | Sequence[str] | None = None
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology* with that. Raises NoSuchNode, UsageError, TopologyError."""
+        at = place_of(topology, network, self.place)
+        document = topology.to_document()
+        table: Any = document
+        for step in at.path:
+            table = table[step]
+        key = "uplink" if at.path[0] == "router" and len(at.path) == 2 else "link"
+        keys: dict[str, Any] = {"state": None}
+        if at.path[0] == "link" and self.into is not None:
+            raise UsageError(f"{at.owner} has a cable of its own: its other end stays where it is")
+        if self.into is not None and self.into != table[key]:
+            keys |= {key: self.into, "address": None}
+        if self.address is not None:
+            keys["address"] = self.address if isinstance(self.address, str) else list(self.address)
+        return from_document(with_keys(document, at, keys), file=f"lab {network.name}")
+
+    def __str__(self) -> str:
+        return f"{self.place}: plugged in" + (f" at {self.into}" if self.into else "")
 
 
-def linked(topology: Topology, network: Network, place: str, state: LinkState) -> Topology:
-    """*topology* with another state of that link. Raises NoSuchNode, UsageError."""
-    return rebuild(with_state(topology, network, place, state))
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Another topology altogether."""
+
+    lab: str
+    """A lab of the catalogue or a file."""
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """That topology. Raises TopologyError."""
+        return Topology.load(self.lab)
+
+    def __str__(self) -> str:
+        return f"becomes {self.lab}"
 
 
-def plugged(
-    topology: Topology,
-    network: Network,
-    place: str,
-    into: str | None,
-    address: str | Sequence[str] | None,
-    *,
-    file: str = "lab",
-) -> Topology:
-    """*topology* with an interface plugged *into* another switch or router (None: where it was), and up.
+Edit = Change | Link | Plug | Become
 
-    Elsewhere it has another *address*, chosen where it is not given. Raises NoSuchNode, UsageError, TopologyError.
-    """
-    at = place_of(topology, network, place)
-    document = topology.to_document()
-    table: Any = document
-    for step in at.path:
-        table = table[step]
-    key = "uplink" if at.path[0] == "router" and len(at.path) == 2 else "link"
-    keys: dict[str, Any] = {"state": None}
-    if at.path[0] == "link" and into is not None:
-        raise UsageError(f"{at.owner} has a cable of its own: its other end stays where it is")
-    if into is not None and into != table[key]:
-        keys |= {key: into, "address": None}
-    if address is not None:
-        keys["address"] = address if isinstance(address, str) else list(address)
-    return from_document(with_keys(document, at, keys), file=file)
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_shown(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

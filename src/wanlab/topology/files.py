@@ -34,6 +34,13 @@ def load(lab: str | Path) -> Topology:
     return read(_text_of(file), str(file), file.suffix.lower().lstrip("."))
 
 
+def read_tables(file: Path) -> tuple[Any, Lines]:
+    """What a TOML or YAML file holds, and where. Raises TopologyError."""
+    if file.suffix.lower() not in SUFFIXES:
+        raise TopologyError(f"{str(file)!r} is no scenario file", hint=f"their names end in {', '.join(SUFFIXES)}")
+    return _parse(_text_of(file), str(file), file.suffix.lower().lstrip("."))
+
+
 def read(text: str, file: str, format: str) -> Topology:
     """The lab that *text* declares, written in *format*: "toml", "yaml" or "yml". *file* is what errors call it."""
     data, lines = _parse(text, file, format)

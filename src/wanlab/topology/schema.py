@@ -329,6 +329,64 @@ class Link(Table):
     )
 
 
+def _time_shape(value: object) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return FLAG
+    return TEXT if isinstance(value, str) else None
+
+
+Time = Annotated[
+    Annotated[float, Tag(FLAG)] | Annotated[str, Tag(TEXT)],
+    Discriminator(_time_shape, custom_error_type="shape", custom_error_message="a time"),
+]
+
+
+class Ladder(Table):
+    """Values that a key goes through."""
+
+    node: str = Field(description="Whose: a node (home-a) or an interface (laptop:wifi).")
+    key: str = Field(description="The key, as it stands in a lab file.")
+    values: list[Any] = Field(description="What it is set to, one after the other.", min_length=1)
+
+
+class Action(Table):
+    """What happens. One of these, and what goes with it."""
+
+    down: Texts = Field(ABSENT, description="Links that are switched off: nodes (alice) or interfaces (laptop:wifi).")
+    up: Texts = Field(ABSENT, description="Links that are switched on, or plugged in, again.")
+    unplug: Texts = Field(ABSENT, description="Links whose cable is taken out.")
+    plug: str = Field(ABSENT, description="A link that is plugged in again, where it was or into another node.")
+    into: str = Field(ABSENT, description="With plug: the switch or router that it is plugged into.")
+    address: Texts = Field(ABSENT, description="With plug: the address there. Chosen where not given.")
+    change: dict[str, dict[str, Any]] = Field(
+        ABSENT, description="Other keys of nodes or interfaces, as in a lab file."
+    )
+    reboot: str = Field(ABSENT, description="A node that reboots.")
+    off: Time = Field(ABSENT, description="With reboot: how long it is off.")
+    apply: str = Field(ABSENT, description="Another lab that this one becomes: of the catalogue, or a file.")
+    say: str = Field(ABSENT, description="A line that is printed.")
+    flap: Texts = Field(ABSENT, description="Links that go down, and up again the next time.")
+    ladder: Ladder = Field(ABSENT, description="A key that is set to one value after the other.")
+
+
+class Event(Action):
+    """Something that happens at a time."""
+
+    at: Time = Field(description="When, since the beginning: 5s, 500ms, 2min, or seconds.")
+    every: Time = Field(ABSENT, description="How long it is to the next time, where there are several.")
+    times: int = Field(ABSENT, description="How often. Once for each thing that happens, where not given.")
+    do: list[Action] = Field(ABSENT, description="Several things in turn, one each time.", min_length=1)
+
+
+class Scenario(Table):
+    """What happens to a lab, and when."""
+
+    title: str = Field(ABSENT, description="What it is, in a line.")
+    repeat: int = Field(ABSENT, description="How often all of it is played. 1 where not given.")
+    length: Time = Field(ABSENT, description="How long one playing takes. Until the last event where not given.")
+    event: list[Event] = Field(ABSENT, description="What happens.")
+
+
 class Lab(Table):
     """A lab: switches, routers, hosts and the cables between them."""
 
@@ -341,6 +399,7 @@ class Lab(Table):
     router: dict[str, Router | None] = Field(ABSENT, description="The routers, by name.")
     host: dict[str, Host | None] = Field(ABSENT, description="The hosts, by name.")
     link: list[Link] = Field(ABSENT, description="The cables between two hosts, two routers, or one of each.")
+    event: list[Event] = Field(ABSENT, description="What happens to the lab when `wanlab play` plays its timeline.")
 
 
 def json_schema() -> dict[str, Any]:

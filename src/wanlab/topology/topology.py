@@ -36,6 +36,7 @@ from wanlab.topology.parse import (
 
 if TYPE_CHECKING:
     from wanlab.topology.network import Network
+    from wanlab.topology.scenario import Event
 
 
 @dataclass(slots=True)
@@ -248,6 +249,8 @@ class Topology:
         self.overlapping_lans = overlapping_lans
         """Whether LANs behind different NATs may use one subnet, as homes in the world do."""
         self.nodes: dict[str, Switch | Host | Router] = {}
+        self.events: tuple[Event, ...] = ()
+        """What happens to the lab when its timeline is played."""
         self.kept = NOTHING
         """Where nothing was given, what was chosen for it before."""
         self._names: dict[str, str] = {}
