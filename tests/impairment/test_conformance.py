@@ -17,7 +17,7 @@ import pytest
 from tests.impairment.link import send, up
 from tests.impairment.statistics import distributed, near, plausible
 
-LATE_MS = 25.0
+LATE_MS = 60.0
 """How late a packet may be on a machine that does much else."""
 EARLY_MS = 0.2
 """The clock of the sender is read a moment before it sends; that of the kernel steps now and then."""
@@ -28,7 +28,8 @@ def test_every_packet_has_the_delay_and_none_is_lost(means: str) -> None:
         there = send(lab, 300, gap=0.002)
         back = send(lab, 300, gap=0.002, back=True)
     for packets in (there, back):
-        assert packets.numbers == list(range(300))
+        assert sorted(packets.numbers) == list(range(300))
+        assert packets.numbers == sorted(packets.numbers)
         assert min(packets.delays_ms) >= 50 - EARLY_MS
         assert median(packets.delays_ms) <= 50 + LATE_MS
 
@@ -38,28 +39,28 @@ def test_each_direction_is_impaired_on_its_own(means: str) -> None:
         assert min(send(lab, 20).delays_ms) >= 40 - EARLY_MS
         assert send(lab, 20, back=True).arrived == []
     with up({"up": {"delay": "40ms"}}, means) as lab:
-        assert median(send(lab, 200, gap=0.001, back=True).delays_ms) <= LATE_MS
+        assert median(send(lab, 200, gap=0.001, back=True).delays_ms) <= LATE_MS / 2
 
 
 def uniform(x: float) -> float:
-    return min(1.0, max(0.0, (x - 60) / 80))
+    return min(1.0, max(0.0, (x - 200) / 200))
 
 
 def pareto(x: float) -> float:
-    """Mean 100 ms, standard deviation 40 ms, shape 3."""
-    scaled = (x - 100) / 40 * 0.75**0.5 + 1.5
+    """Mean 300 ms, standard deviation 100 ms, shape 3."""
+    scaled = (x - 300) / 100 * 0.75**0.5 + 1.5
     return 1 - scaled**-3 if scaled > 1 else 0.0
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal", "pareto"])
 def test_delays_are_distributed_as_asked_for(means: str, distribution: str) -> None:
-    share_below = {"uniform": uniform, "normal": NormalDist(100, 40).cdf, "pareto": pareto}[distribution]
-    said = {"delay": "100ms", "jitter": "40ms", "distribution": distribution}
+    share_below = {"uniform": uniform, "normal": NormalDist(300, 100).cdf, "pareto": pareto}[distribution]
+    said = {"delay": "300ms", "jitter": "100ms", "distribution": distribution}
     with up({"up": said}, means) as lab:
         packets = send(lab, 600, gap=0.002)
     assert sorted(packets.numbers) == list(range(600))
-    # Tables have no finer steps than a part in a thousand, and the pareto's end at four jitters, which shifts the rest.
-    assert distributed([delay + 1.5 for delay in packets.delays_ms], share_below, LATE_MS)
+    # Tables have steps of a thousandth, and the pareto's end at four jitters, which makes the others a little later.
+    assert distributed([delay + EARLY_MS for delay in packets.delays_ms], share_below, LATE_MS)
 
 
 def test_loss_is_as_frequent_as_asked_for(means: str) -> None:
@@ -89,14 +90,16 @@ def test_the_rate_is_kept(means: str) -> None:
     assert packets.numbers == list(range(400))
     took = packets.arrived[-1][1] - packets.arrived[0][1]
     exactly = 399 * 1000 * 8 / 4_000_000
-    assert 0.97 * exactly <= took <= 1.2 * exactly
+    assert 0.97 * exactly <= took <= exactly + 4 * LATE_MS / 1000
 
 
 def test_a_queue_holds_what_was_asked_for_and_no_more(means: str) -> None:
     with up({"up": {"rate": "1mbit", "queue": 20}}, means) as lab:
-        arrived = send(lab, 100, size=1514, patience=2.0).numbers
-    # One more than waits is being sent, and while the burst comes in, another one or two leave.
-    assert 20 <= len(arrived) <= 25
+        packets = send(lab, 100, size=1514, patience=2.0)
+    arrived = packets.numbers
+    # One more than waits is being sent, and while the burst comes in, some leave.
+    left = (packets.sent[-1] - packets.sent[0]) / (1514 * 8 / 1_000_000)
+    assert 20 <= len(arrived) <= 23 + left
     assert arrived[:20] == list(range(20))
 
 
@@ -119,10 +122,10 @@ def test_packets_arrive_twice_as_often_as_asked_for(means: str) -> None:
 
 
 def test_packets_overtake_as_often_as_asked_for(means: str) -> None:
-    with up({"up": {"delay": "80ms", "reorder": "25%"}}, means) as lab:
+    with up({"up": {"delay": "300ms", "reorder": "25%"}}, means) as lab:
         packets = send(lab, 1000, gap=0.001)
     assert sorted(packets.numbers) == list(range(1000))
-    at_once = sum(delay < 79 for delay in packets.delays_ms)
+    at_once = sum(delay < 300 - EARLY_MS for delay in packets.delays_ms)
     assert plausible(at_once, 1000, 0.25)
     assert packets.numbers != sorted(packets.numbers)
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from tests.impairment.conftest import refusal
 from tests.support.inventory import Run, differences, inventory, plugged
 from tests.support.script_lab import ScriptLab
-from tests.support.shapes import SHAPES
+from tests.support.shapes import SHAPES, impaired
 from wanlab import Lab, Topology
 from wanlab.plan.compile import compile_network
 from wanlab.plan.script import write_script
@@ -24,6 +25,26 @@ def test_the_script_and_the_kernel_make_the_same_lab(shape: str) -> None:
 @pytest.mark.parametrize("name", [*catalogue.names(), "chain:5"])
 def test_the_script_and_the_kernel_make_the_same_lab_of_the_catalogue(name: str) -> None:
     compare(Topology.load(name))
+
+
+def test_the_script_and_the_kernel_make_the_same_lab_of_impaired_links() -> None:
+    why = refusal("netem")
+    if why:
+        pytest.skip(why)
+    topology = impaired()
+    network = topology.resolve()
+    compare(topology)
+    with ScriptLab(write_script(compile_network(network))) as by_hand, Lab(topology, impairment="netem") as lab:
+        ends = [(node.name, i.name) for node in network for i in node.interfaces if i.egress is not None]
+        for node, interface in ends:
+            for what in ("qdisc", "filter"):
+                argv = ["tc", "-j", what, "show", "dev", interface]
+                by_kernel = json.loads(lab[node].run(argv, capture_output=True, text=True, check=True).stdout)
+                assert without_counts(json.loads(by_hand.run(node, argv))) == without_counts(by_kernel) != []
+
+
+def without_counts(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{key: value for key, value in row.items() if key != "refcnt"} for row in rows]
 
 
 def compare(topology: Topology) -> None:

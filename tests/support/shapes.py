@@ -146,6 +146,20 @@ def odd() -> Topology:
     return t
 
 
+def impaired() -> Topology:
+    """Links that do everything to packets that links can do; not every kernel can have these as a script makes them."""
+    t = Topology("impaired")
+    wan = t.switch("wan", "5.5.5.0/24")
+    t.switch("far").connect(wan, impairment={"delay": "80ms", "hit_arp": True})
+    home = t.router("home", wan, lan="10.1.0.0/24", nat="linux", impairment="adsl")
+    alice = t.host("alice", home, impairment="wifi-bad")
+    t.host("bob", wan, impairment={"delay": "10ms", "jitter": "2ms", "loss": "1%", "reorder": "5%"}, mtu=1400)
+    t.host("carol").connect(
+        alice, mtu=9000, impairment={"duplicate": "1%", "corrupt": "0.5%", "up": {"rate": "10gbit"}}
+    )
+    return t
+
+
 SHAPES: dict[str, Callable[[], Topology]] = {
     "cable": cable,
     "switch": switch,
