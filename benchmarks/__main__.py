@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.commands import run_in_host, whole_processes
 from benchmarks.contest import Contest, Missing
 from benchmarks.footprint import Footprint, star_footprints
+from benchmarks.matrix import matrix
 from benchmarks.nat_crowd import Held, crowd
 from benchmarks.nat_speed import nats
 from benchmarks.path import path
@@ -28,6 +29,7 @@ def main() -> None:
         "path": lambda: path(options.turns),
         "nats": lambda: nats(options.turns),
         "pytest": lambda: suite(options.turns),
+        "matrix": lambda: matrix(options.turns),
         "exec": lambda: run_in_host(options.turns),
         "processes": lambda: whole_processes(options.turns),
     }
@@ -46,7 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "nats", "pytest", "exec", "processes", FOOTPRINT, CROWD),
+        choices=("two-lans", "star", "path", "nats", "pytest", "matrix", "exec", "processes", FOOTPRINT, CROWD),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")

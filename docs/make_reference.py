@@ -12,9 +12,11 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 _PACKAGE = Path(__file__).resolve().parents[1] / "src" / "wanlab"
 _PAGE = Path(__file__).resolve().parent / "reference" / "python.md"
+_Definition = TypeVar("_Definition", ast.ClassDef, ast.FunctionDef)
 _WIDTH = 96  # of a signature on one line
 
 
@@ -33,6 +35,8 @@ class _Section:
     title: str
     text: str
     classes: tuple[_Class, ...]
+    functions: tuple[tuple[str, str], ...] = ()
+    """Module and name of each."""
 
 
 _SECTIONS = (
@@ -94,6 +98,22 @@ _SECTIONS = (
             _Class("measure/mappings.py", "LiveEndpoint", importable=False),
             _Class("measure/mappings.py", "Peer", importable=False),
         ),
+    ),
+    _Section(
+        "Matrices",
+        "A command in a fresh lab for each combination of what is varied: [how to](../howto/test-every-nat.md). "
+        "`from wanlab.matrix import ...` knows these names.",
+        (
+            _Class("matrix/variation.py", "Axis", importable=False),
+            _Class("matrix/variation.py", "Cell", importable=False),
+            _Class("matrix/matrix.py", "Matrix", importable=False),
+            _Class("matrix/results.py", "Results", importable=False),
+            _Class("matrix/results.py", "Result", importable=False),
+            _Class("matrix/results.py", "Attempt", importable=False),
+            _Class("matrix/results.py", "State", importable=False),
+            _Class("matrix/run.py", "Progress", importable=False),
+        ),
+        (("matrix/run.py", "run_matrix"), ("matrix/run.py", "read_results"), ("matrix/report.py", "write_reports")),
     ),
     _Section(
         "A network with everything worked out",
@@ -179,6 +199,8 @@ def page() -> str:
         parts.append(f"## {section.title}")
         if section.text:
             parts.append(section.text)
+        for function in section.functions:
+            parts += _free_function(*function)
         for chosen in section.classes:
             parts += _class(chosen)
     return "\n\n".join(parts) + "\n"
@@ -190,7 +212,7 @@ def documented_names() -> set[str]:
 
 
 def _class(chosen: _Class) -> Iterator[str]:
-    found = _find(chosen)
+    found = _find(chosen.module, chosen.name, ast.ClassDef)
     bases = ", ".join(ast.unparse(base) for base in found.bases)
     yield f"### {chosen.name}" + ("" if chosen.importable else f"\n\n<sub>of `{_module(chosen.module)}`</sub>")
     if bases and bases != "Exception":
@@ -208,12 +230,19 @@ def _class(chosen: _Class) -> Iterator[str]:
         yield "\n".join(entries)
 
 
-def _find(chosen: _Class) -> ast.ClassDef:
-    tree = ast.parse((_PACKAGE / chosen.module).read_text("utf-8"))
+def _free_function(module: str, name: str) -> Iterator[str]:
+    found = _find(module, name, ast.FunctionDef)
+    yield f"### {name}\n\n<sub>of `{_module(module)}`</sub>"
+    yield _text(ast.get_docstring(found))
+    yield _code(_signature(name, found, "def"))
+
+
+def _find(module: str, name: str, kind: type[_Definition]) -> _Definition:
+    tree = ast.parse((_PACKAGE / module).read_text("utf-8"))
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == chosen.name:
+        if isinstance(node, kind) and node.name == name:
             return node
-    raise LookupError(f"{chosen.module} has no class {chosen.name}")
+    raise LookupError(f"{module} has no {name}")
 
 
 def _member(node: ast.stmt, following: ast.stmt | None) -> Iterator[str]:
@@ -234,7 +263,7 @@ def _member(node: ast.stmt, following: ast.stmt | None) -> Iterator[str]:
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
     text = _text(ast.get_docstring(node))
-    if "property" in decorators:
+    if decorators & {"property", "cached_property"}:
         returns = f": {ast.unparse(node.returns)}" if node.returns else ""
         return f"- **`{node.name}{returns}`**{_appended(text)}"
     kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"

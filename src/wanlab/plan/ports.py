@@ -94,7 +94,8 @@ class Draws:
         """Which packets may get which of the ports."""
         for odd in (0, 1) if self.nat.parity else (None,):
             whose = "" if odd is None else f"{sport} & 1 == {odd} "
-            yield whose, [port for port in ports if odd is None or port % 2 == odd] or ports
+            fitting = ports if odd is None else ports[(ports[0] ^ odd) & 1 :: 2]
+            yield whose, fitting or ports
 
 
 def _aligned(ports: range) -> Iterator[range]:
