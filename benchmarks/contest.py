@@ -20,6 +20,7 @@ class Unit(Enum):
     BITS_PER_SECOND = "bit/s"
     PACKETS_PER_SECOND = "packets/s"
     FLOWS_PER_SECOND = "flows/s"
+    RATIO = ""
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ def _median(samples: Samples[float], unit: Unit) -> str:
         return f"{value / 1e9:.2f} Gbit/s"
     if unit in (Unit.PACKETS_PER_SECOND, Unit.FLOWS_PER_SECOND):
         return f"{value / 1e3:.0f} k {unit.value}"
+    if unit is Unit.RATIO:
+        return f"{value:.2f}"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
 
 

@@ -5,6 +5,9 @@ Importing Python and wanlab is paid once. The forge has one thread, and ends wit
 For each lab it forks a *guardian*, which stays in the machine's own namespaces but for the user's: it forks the holder
 into a new PID namespace, claims the lab's place, waits for the holder's end and clears the place. From a program's
 second lab on a pair of them waits prepared for the next one.
+
+The forge also sees to it that the kernel does not free one lab's namespaces while the next lab is being built
+(`remains.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import contextlib
 import gc
 import os
 import select
+import selectors
 import signal
 import socket
 from pathlib import Path
@@ -25,6 +29,7 @@ from wanlab.kernel.userns import become_root
 from wanlab.runtime import holder
 from wanlab.runtime.directory import claim, socket_name
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
+from wanlab.runtime.remains import Remains
 
 
 def main() -> None:
@@ -36,7 +41,7 @@ def main() -> None:
     # would be inherited by every program of every lab.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
         signal.signal(number, lambda *_: None)
-    signal.signal(signal.SIGCHLD, lambda *_: _forget_guardians())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it hands that on, and would have no child to wait for
     with contextlib.suppress(MachineError):
         nftables.require()  # loaded once, for all; a lab that needs it and has it not will say so
     program = socket.socket(fileno=os.dup(0))
@@ -52,56 +57,90 @@ class _Forge:
     def __init__(self, program: socket.socket) -> None:
         self._program = program
         self._mounts = _MountTable()
+        self._remains = Remains()
+        self._guardians: set[_Guardian] = set()
+        """All that run."""
         self._waiting: _Guardian | None = None
-        self._building: socket.socket | None = None
-        """Closed by the other side once the last lab that was ordered is built."""
+        self._building: set[_Guardian] = set()
+        """Those whose labs are being built."""
         self._orders = 0
+        self._selector = selectors.PollSelector()  # not epoll's: it has no descriptor that a fork would share
+        self._selector.register(program, selectors.EVENT_READ, self._hear)
 
     def serve(self) -> None:
         """Take orders until the program ends."""
-        frames = Frames()
-        while True:
-            watched = [self._program] if self._building is None else [self._program, self._building]
-            ready = select.select(watched, [], [])[0]
-            if self._building in ready:
-                self._prepare()
-            if self._program in ready:
-                if not receive_some(self._program, frames):
-                    break
-                while (found := frames.next()) is not None:
-                    order, (owner,) = found
-                    self._pass_on(order, owner)
+        self._frames = Frames()
+        self._ended = False
+        while not self._ended:
+            for key, _ in self._selector.select(None if self._building else self._remains.seconds_left()):
+                key.data()
+            if not self._building:
+                self._remains.let_go_of_old()
         if self._waiting is not None:
             self._waiting.orders.close()
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._waiting.pid, 0)
 
+    def _hear(self) -> None:
+        if not receive_some(self._program, self._frames):
+            self._ended = True
+        while (found := self._frames.next()) is not None:
+            order, (owner,) = found
+            self._pass_on(order, owner)
+
     def _pass_on(self, order: Message, owner: int) -> None:
         if self._waiting is not None and self._mounts.changed():
             self._waiting.orders.close()  # its holder would not see what was mounted meanwhile
             self._waiting = None
-        guardian = self._waiting or _Guardian(self._program, self._mounts)
+        guardian = self._waiting or self._fork()
         self._waiting = None
         try:
             send(guardian.orders, order, [owner])
         except ConnectionError:  # somebody killed the one that waited
             guardian.orders.close()
-            guardian = _Guardian(self._program, self._mounts)
+            guardian = self._fork()
             send(guardian.orders, order, [owner])
         os.close(owner)
         self._orders += 1
-        if self._building is not None:
-            self._building.close()
-        self._building = guardian.orders
+        self._building.add(guardian)
+        self._selector.register(guardian.orders, selectors.EVENT_READ, lambda: self._built(guardian))
 
-    def _prepare(self) -> None:
-        """Fork the next guardian, now that a lab is built: sooner, it would slow that down."""
-        if self._building is not None:
-            self._building.close()
-            self._building = None
-        if self._waiting is None and self._orders > 1:
+    def _built(self, guardian: _Guardian) -> None:
+        """A lab is built, or will not be."""
+        self._selector.unregister(guardian.orders)
+        self._building.discard(guardian)
+        with guardian.orders, contextlib.suppress(LabEnded):
+            _, guardian.namespaces = receive(guardian.orders, Frames())
+        self._remains.let_go()
+        if not self._building and self._waiting is None and self._orders > 1:
             self._mounts.changed()  # until now
-            self._waiting = _Guardian(self._program, self._mounts)
+            self._waiting = self._fork()  # sooner, it would slow the building down
+
+    def _fork(self) -> _Guardian:
+        guardian = _Guardian(self)
+        self._guardians.add(guardian)
+        self._selector.register(guardian.handle, selectors.EVENT_READ, lambda: self._bury(guardian))
+        return guardian
+
+    def _bury(self, guardian: _Guardian) -> None:
+        """A guardian has ended, and so has its lab."""
+        os.waitpid(guardian.pid, 0)
+        self._selector.unregister(guardian.handle)
+        os.close(guardian.handle)
+        self._guardians.discard(guardian)
+        if guardian is self._waiting:
+            self._waiting = None
+        self._remains.keep(guardian.namespaces)
+
+    def close(self) -> None:
+        """In a fork: close what is the forge's alone. A namespace would last as long as we do."""
+        self._program.close()
+        self._mounts.close()
+        self._remains.let_go()
+        for guardian in self._guardians:
+            for descriptor in (guardian.handle, *guardian.namespaces):
+                os.close(descriptor)
+            guardian.orders.close()
 
 
 class _MountTable:
@@ -122,21 +161,17 @@ class _MountTable:
 class _Guardian:
     """A guardian, as the forge sees it: what it shall guard is sent to it by `orders`."""
 
-    def __init__(self, program: socket.socket, mounts: _MountTable) -> None:
+    def __init__(self, forge: _Forge) -> None:
+        self.namespaces: list[int] = []
+        """Descriptors that keep its lab's namespaces; known once the lab is built."""
         self.orders, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
-            program.close()
-            mounts.close()
+            forge.close()
             self.orders.close()
             _guard(theirs)
+        self.handle = os.pidfd_open(self.pid)
         theirs.close()
-
-
-def _forget_guardians() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _guard(orders: socket.socket) -> None:
@@ -147,7 +182,6 @@ def _guard(orders: socket.socket) -> None:
         os.setsid()
         _let_go_of_stdio()
         set_process_name("wanlab-guard")
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             holding: tuple[int, socket.socket] | WanlabError = _fork_holder()
         except WanlabError as error:
@@ -214,7 +248,7 @@ def _hold(child: int, link: socket.socket, order: Message, owner: socket.socket,
             with contextlib.suppress(ConnectionError):
                 send(link, {"name": order["name"], "inside": str(place.mounts)}, descriptors)
         link.close()
-        orders.close()  # the holder closes the other one when the lab is built
+        orders.close()  # the holder has the other one, and tells by it that the lab is built
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: os.kill(child, signal.SIGKILL))
         # The owner's socket stays open here too: its end tells the owner that everything is gone and cleared.

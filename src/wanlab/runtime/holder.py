@@ -390,7 +390,7 @@ def run(link: socket.socket) -> None:
     except OSError as error:
         world = error
     try:
-        # The lock is held as long as it is open; `building` tells by its end that the lab is built.
+        # The lock is held as long as it is open; `building` leads to the forge, which wants to know of the lab's end.
         message, (owner, listener, _lock, building) = receive(link, Frames())
     except LabEnded:
         return  # nobody wants a lab any more
@@ -406,5 +406,6 @@ def run(link: socket.socket) -> None:
             with contextlib.suppress(OSError):
                 send(connection, error_message(error))
             return
-        os.close(building)
+        with socket.socket(fileno=building) as forge, contextlib.suppress(OSError):
+            send(forge, {"built": True}, world.handles())  # suppressed: it has ended, which a detached lab may survive
         holder.serve()

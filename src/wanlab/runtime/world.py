@@ -38,6 +38,7 @@ _MOST_VIEWS = 256  # nodes whose mount and UTS namespaces are kept, at two descr
 _RESOLVER = "# nothing outside this lab answers: names are in /etc/hosts\n"
 # Sources like `resolve`, `mymachines` and `mdns` would ask daemons of the machine, by sockets that no namespace closes.
 _HOST_SOURCES = "hosts: files dns\n"
+_ANY_HOST_SOURCES = re.compile(r"^\s*hosts:.*\n?", re.MULTILINE)  # compiled once, by the forge
 
 _View = tuple[int, int]
 """Descriptors of a mount and a UTS namespace."""
@@ -56,7 +57,7 @@ class World:
         self._resolver = {"/etc/resolv.conf": _RESOLVER}
         with contextlib.suppress(OSError):
             switch = Path("/etc/nsswitch.conf")
-            self._resolver[str(switch)] = re.sub(r"(?m)^\s*hosts:.*\n?", _HOST_SOURCES, switch.read_text())
+            self._resolver[str(switch)] = _ANY_HOST_SOURCES.sub(_HOST_SOURCES, switch.read_text())
         self._views: OrderedDict[str | None, _View] = OrderedDict()
 
     def furnish(self, inside: Path, hosts: str, hostname: str) -> None:
@@ -72,6 +73,10 @@ class World:
         # From here on in a copy: handles of namespaces stay out of the base, where thousands would slow every unshare.
         unshare(CLONE_NEWNS)
         self._home = _own_view()
+
+    def handles(self) -> list[int]:
+        """Descriptors by which all network namespaces of the lab last, even when it has ended."""
+        return [self._home[0], self.namespaces.home]
 
     def rename(self, hosts: str) -> None:
         """Give the lab other names: programs that run read them the next time that they look."""
