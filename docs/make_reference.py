@@ -116,6 +116,21 @@ _SECTIONS = (
         (("matrix/run.py", "run_matrix"), ("matrix/run.py", "read_results"), ("matrix/report.py", "write_reports")),
     ),
     _Section(
+        "What was recorded",
+        "A [run directory](run-directory.md), read.",
+        (
+            _Class("measure/recording.py", "Recording"),
+            _Class("measure/recording.py", "RecordedEvent", importable=False),
+            _Class("measure/recording.py", "Snapshot", importable=False),
+            _Class("measure/recording.py", "RecordedProcess", importable=False),
+            _Class("measure/lab_recorder.py", "LabRecorder", constructor=True, importable=False),
+            _Class("measure/story.py", "Story", importable=False),
+            _Class("measure/story.py", "Crossing", importable=False),
+            _Class("measure/story.py", "Header", importable=False),
+            _Class("measure/story.py", "Fate", importable=False),
+        ),
+    ),
+    _Section(
         "A network with everything worked out",
         "What `Topology.resolve()` returns, and `Lab.network` is: addresses, routes and names are all there. "
         "Addresses are objects of the standard library's `ipaddress`.",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UsageError,
         WanlabError,
     )
+    from wanlab.measure.recording import Recording
     from wanlab.measure.verify import Check, Report
     from wanlab.runtime.lab import Lab, LabNode
     from wanlab.runtime.process import Process
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Check": "wanlab.measure.verify",
     "Report": "wanlab.measure.verify",
+    "Recording": "wanlab.measure.recording",
     "Kind": "wanlab.topology.network",
     "Route": "wanlab.topology.network",
     "Lab": "wanlab.runtime.lab",
@@ -89,6 +91,7 @@ __all__ = [
     "NoSuchNode",
     "Node",
     "Process",
+    "Recording",
     "Report",
     "Route",
     "Scenario",

@@ -29,8 +29,10 @@ VERBS = (
     "change",
     "reboot",
     "apply",
+    "record",
     "script",
     "graph",
+    "diagram",
     "catalog",
     "doctor",
 )

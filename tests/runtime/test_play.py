@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from tests.support.labs import eventually, pair
 from tests.support.traffic import Traffic
-from wanlab import Event, Lab, Scenario, Topology, TopologyError, UsageError
+from wanlab import Event, Lab, Recording, Scenario, Topology, TopologyError, UsageError
 from wanlab.measure.run_directory import record_run
 from wanlab.runtime.play import Happened
 from wanlab.topology.edits import Change, Link, Plug
@@ -132,8 +131,8 @@ def test_what_has_happened_is_known_to_everybody_and_recorded(tmp_path: Path) ->
         assert [event.what for event in lab.events] == what
         assert sorted(event.time for event in lab.events) == [event.time for event in lab.events]
         run = record_run(lab, tmp_path, "passed")
-        assert "events.json" in run.files
-        assert [event["what"] for event in json.loads((tmp_path / "events.json").read_text())] == what
+        assert "events.jsonl" in run.files
+    assert [event.about["what"] for event in Recording.open(tmp_path).events()] == what
 
 
 def test_a_play_leaves_no_descriptor_behind() -> None:

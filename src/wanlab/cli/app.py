@@ -14,6 +14,7 @@ from wanlab.cli.apply import apply
 from wanlab.cli.capture import capture
 from wanlab.cli.catalog import catalog
 from wanlab.cli.change import change
+from wanlab.cli.diagram import diagram
 from wanlab.cli.doctor import doctor
 from wanlab.cli.down import down
 from wanlab.cli.exec import exec_
@@ -27,6 +28,7 @@ from wanlab.cli.ping import ping
 from wanlab.cli.play import play
 from wanlab.cli.punch_grid import punch_grid
 from wanlab.cli.reboot import reboot
+from wanlab.cli.record import record
 from wanlab.cli.script import script
 from wanlab.cli.shell import shell
 from wanlab.cli.up import up
@@ -111,8 +113,10 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     reboot,
     apply,
     play,
+    record,
     script,
     graph,
+    diagram,
     catalog,
     doctor,
 )

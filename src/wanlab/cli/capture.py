@@ -15,8 +15,7 @@ from wanlab.cli.text import count as counted
 from wanlab.errors import LabEnded, UsageError
 
 if TYPE_CHECKING:
-    from wanlab.measure.capture_file import CaptureFile
-    from wanlab.measure.pcapng import PcapngWriter
+    from wanlab.measure.packet_file import PacketFile
     from wanlab.measure.recorder import Recorded, Recorder
 
 _MEGABYTE = 1_000_000  # as tcpdump's -C
@@ -62,7 +61,7 @@ def capture(
     up = attach(lab)
     places, filter = split(up.network, words or [])
     with Stop() as stop, Recorder(up, places, filter=filter, snap_bytes=snaplen) as recorder:
-        sink = _Lines(recorder) if write is None else _File(recorder, write, file_size, files)
+        sink = _Lines(recorder) if write is None else _file(recorder, write, file_size, files)
         nodes = len({end.partition(":")[0] for end in recorder.ends})
         where = f"{counted(len(recorder.ends), 'interface')} of {counted(nodes, 'node')}"
         _say(f"capturing at {where}; Ctrl-C ends")
@@ -95,6 +94,14 @@ def _check(write: str | None, file_size: float | None, files: int | None) -> Non
         raise UsageError("--files without --file-size", hint="say how large one may be: -C MB")
     if write == "-" and sys.stdout.isatty():
         raise UsageError("a capture is nothing for a terminal", hint="wanlab capture -w - | wireshark -k -i -")
+
+
+def _file(recorder: Recorder, path: str, file_size: float | None, files: int | None) -> PacketFile:
+    from wanlab.measure.packet_file import PacketFile
+
+    most = None if file_size is None else int(file_size * _MEGABYTE)
+    target = sys.stdout.fileno() if path == "-" else Path(path)
+    return PacketFile(recorder, target, most_bytes=most, files=files)
 
 
 def _say(what: str) -> None:
@@ -134,56 +141,3 @@ def _clock(time_ns: int) -> str:
     import time
 
     return f"{time.strftime('%H:%M:%S', time.localtime(time_ns // 1_000_000_000))}.{time_ns // 1000 % 1_000_000:06}"
-
-
-class _File:
-    """Writes packets."""
-
-    def __init__(self, recorder: Recorder, path: str, file_size: float | None, files: int | None) -> None:
-        from wanlab.measure.capture_file import CaptureFile
-
-        self._recorder = recorder
-        self._numbers: list[int] = []
-        most = None if file_size is None else int(file_size * _MEGABYTE)
-        self._file: CaptureFile = CaptureFile(
-            sys.stdout.fileno() if path == "-" else Path(path),
-            self._start,
-            comment=f"lab {recorder.lab_name}",
-            most_bytes=most,
-            files=files,
-        )
-        self._last_ns = 0
-        self.taken = 0
-
-    def _start(self, writer: PcapngWriter) -> None:
-        self._numbers = [writer.number(end) for end in self._recorder.ends]
-
-    @property
-    def place(self) -> str | None:
-        """The file, the last one where there are several."""
-        return None if self._file.path is None else str(self._file.path)
-
-    def take(self, packets: Sequence[Recorded]) -> int:
-        """Write some; how many they were."""
-        from wanlab.measure.pcapng import packet_block, packet_options
-
-        if not packets:
-            return 0
-        for end in self._recorder.ends[len(self._numbers) :]:  # interfaces that the lab has got meanwhile
-            self._numbers.append(self._file.writer.number(end))
-        numbers = self._numbers
-        self._file.extend(
-            [
-                packet_block(numbers[end], time_ns, data, length, packet_options(outbound, comment))
-                for time_ns, end, data, length, outbound, comment in packets
-            ]
-        )
-        self._last_ns = packets[-1][0]
-        self.taken += len(packets)
-        return len(packets)
-
-    def close(self, lost: int) -> None:
-        """Note how many were lost, and end the file."""
-        if lost and self._recorder.ends:
-            self._file.writer.add_losses(self._recorder.ends[0], self._last_ns, lost)
-        self._file.close()

@@ -77,6 +77,12 @@ class LiveMapping:
         """As what JSON can hold."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LiveMapping:
+        """Of :meth:`to_json`."""
+        ends = {name: LiveEndpoint(**value[name]) for name in ("internal", "external")}
+        return cls(**{**value, **ends, "peers": tuple(Peer(**peer) for peer in value["peers"])})
+
 
 def mappings(lab: Lab, routers: Iterable[str] | None = None) -> tuple[LiveMapping, ...]:
     """The mappings of these routers; left out: of all that translate.

@@ -2,30 +2,35 @@
 
 RUN/run.json                    what it is: lab, outcome, when, which files, what could not be written
 RUN/topology.json, .txt         the lab as a file would declare it; drawn
-RUN/events.json                 what has changed since it came up: when, and what
+RUN/events.jsonl                what was done to it since it came up: when, and what
 RUN/processes.json              the programs that ran in it: node, arguments, exit status, log
 RUN/processes/NN-NODE-NAME.log  the output of each, as far as it is known
 RUN/nodes/NODE/*.txt            addresses, routes, rules (with counters, where the lab has them), connections
+RUN/mappings.jsonl              what the NATs remembered
 RUN/packets.pcapng              every packet at every link end
+
+docs/reference/run-directory.md has its form; `recording.py` reads it, `lab_recorder.py` writes it as things happen.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.drawing.tree import draw_tree
 from wanlab.errors import WanlabError
+from wanlab.measure.mappings import LiveMapping, mappings
 from wanlab.measure.state import State, states
 from wanlab.runtime.server import describe_exit
 from wanlab.topology.network import Kind
 
 if TYPE_CHECKING:
     from wanlab.measure.capture import Capture
+    from wanlab.runtime.changes import Changed
     from wanlab.runtime.lab import Lab
     from wanlab.runtime.record import Record
 
@@ -58,25 +63,33 @@ def record_run(lab: Lab, directory: Path | None, outcome: str, capture: Capture 
     """
     run = Run(directory)
     records = lab.records  # before our own programs are among them
-    _topology(run, lab)
+    write_topology(run, lab)
     _events(run, lab)
     _processes(run, records)
     nodes = [node.name for node in lab.network.of(Kind.ROUTER, Kind.HOST)]
     _states(run, lab, states(lab, nodes))
+    _mappings(run, lab)
     _packets(run, capture)
+    conclude(run, lab, outcome)
+    return run
+
+
+def conclude(run: Run, lab: Lab, outcome: str) -> None:
+    """Write what the directory is."""
     about = {
         "format": FORMAT,
         "lab": lab.name,
         "outcome": outcome,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "kept": lab.topology.kept.to_json(),
         "files": run.files,
         "problems": run.problems,
     }
     _write(run, "run.json", _json(about))
-    return run
 
 
-def _topology(run: Run, lab: Lab) -> None:
+def write_topology(run: Run, lab: Lab) -> None:
+    """Write what the lab is, and how it looks."""
     drawing = draw_tree(lab.network)
     run.parts.append(("topology", drawing))
     _write(run, "topology.txt", drawing + "\n")
@@ -88,10 +101,31 @@ def _events(run: Run, lab: Lab) -> None:
         events = lab.events
     except WanlabError:  # the lab has ended: what it knew is gone
         return
-    _write(run, "events.json", _json([asdict(event) for event in events]))
+    _write(run, "events.jsonl", "".join(map(change_line, events)))
     if events:
         lines = (f"{time.strftime('%H:%M:%S', time.localtime(event.time))}  {event.what}" for event in events)
         run.parts.append(("events", "\n".join(lines)))
+
+
+def change_line(change: Changed) -> str:
+    """A line of `events.jsonl`, for what somebody did to the lab."""
+    return json.dumps({"time_ns": round(change.time * 1e9), "event": "change", "what": change.what}) + "\n"
+
+
+def _mappings(run: Run, lab: Lab) -> None:
+    if run.directory is None:
+        return
+    try:
+        line = mappings_line(time.time_ns(), mappings(lab))
+    except WanlabError as error:
+        run.problems.append(f"the NATs' mappings could not be read: {error}")
+    else:
+        _write(run, "mappings.jsonl", line)
+
+
+def mappings_line(time_ns: int, found: Sequence[LiveMapping]) -> str:
+    """A line of `mappings.jsonl`."""
+    return json.dumps({"time_ns": time_ns, "mappings": [each.to_json() for each in found]}) + "\n"
 
 
 def _processes(run: Run, records: tuple[Record, ...]) -> None:

@@ -1,0 +1,109 @@
+"""`wanlab diagram`: a sequence diagram of what was recorded."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wanlab.cli import complete
+
+if TYPE_CHECKING:
+    from wanlab.drawing.sequence import Diagram
+    from wanlab.measure.story import Story
+
+
+class Format(Enum):
+    """What an exchange can be drawn as."""
+
+    TEXT = "text"
+    SVG = "svg"
+    MERMAID = "mermaid"
+
+
+_BY_ENDING = {".svg": Format.SVG, ".mmd": Format.MERMAID}
+
+
+def diagram(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run directory, or a pcapng file that was captured in a lab."),
+    ],
+    *,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node", "-n", metavar="NODE", help="Only packets that this node has sent, or got.", show_default=False
+        ),
+    ] = None,
+    protocols: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", "-p", metavar="NAME", help="Only udp, tcp, icmp, icmp6.", show_default=False),
+    ] = None,
+    most: Annotated[int, typer.Option("--most", min=1, metavar="COUNT", help="How many steps to draw.")] = 200,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="Left out: by the file's name, else text.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.", show_default=False)
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            "--topology",
+            metavar="LAB",
+            help="Of a pcapng file: the lab, as `up` was given it; left out: the one that is up.",
+            show_default=False,
+            autocompletion=complete.sources,
+        ),
+    ] = None,
+) -> None:
+    """Draw who has sent what to whom, with translations, and where packets have ended."""
+    from wanlab.drawing.sequence import sequence
+
+    stories = [
+        story
+        for story in _stories(source, topology)
+        if (not nodes or {crossing.node for crossing in story.crossings} & set(nodes))
+        and (not protocols or story.header.protocol in protocols)
+    ]
+    chosen = format or (_BY_ENDING.get(output.suffix.lower(), Format.TEXT) if output is not None else Format.TEXT)
+    drawn = _draw(sequence(stories, most=most), chosen, source.name)
+    if output is not None:
+        output.write_text(drawn, encoding="utf-8")
+    else:
+        print(drawn, end="")
+
+
+def _stories(source: Path, topology: str | None) -> list[Story]:
+    from wanlab.cli.target import attach, load
+    from wanlab.errors import UsageError
+    from wanlab.measure.pcapng_reader import PcapngFile
+    from wanlab.measure.recording import Recording
+    from wanlab.measure.retelling import retell
+
+    if source.is_dir():
+        if topology is not None:
+            raise UsageError("--topology is for pcapng files", hint="a run directory has its own")
+        return Recording.open(source).stories()
+    network = attach(None).network if topology is None else load(topology).resolve()
+    return retell(PcapngFile(source).packets(), network)
+
+
+def _draw(shown: Diagram, chosen: Format, title: str) -> str:
+    match chosen:
+        case Format.TEXT:
+            from wanlab.drawing.sequence_text import sequence_text
+
+            return sequence_text(shown) + "\n"
+        case Format.SVG:
+            from wanlab.drawing.sequence_svg import sequence_svg
+
+            return sequence_svg(shown, title)
+        case Format.MERMAID:
+            from wanlab.drawing.sequence_mermaid import sequence_mermaid
+
+            return sequence_mermaid(shown)
