@@ -106,9 +106,9 @@ def test_flaky_is_told_from_broken_and_hanging() -> None:
     assert done.returncode == 1
     assert states() == {"mtu=1300": "timed-out", "mtu=1400": "flaky", "mtu=1500": "failed"}
     for told in (
-        "t mtu=1300: timed out at attempt 2 (did not end within 1 s)",
-        "~ mtu=1400: flaky at attempt 2 (exit status 3)",
-        "x mtu=1500: failed at attempt 2 (exit status 4)",
+        "t mtu=1300: timed out (did not end within 1 s, at attempt 2 of 2), ",
+        "~ mtu=1400: flaky: passed at attempt 2, before that exit status 3, ",
+        "x mtu=1500: failed (exit status 4, at attempt 2 of 2), ",
     ):
         assert told in done.stdout
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from wanlab.matrix.grid import Grid, grids
-from wanlab.matrix.results import Result, Results, State
+from wanlab.matrix.results import Result, Results, State, seconds_in_short
 from wanlab.matrix.run import Progress
 from wanlab.matrix.variation import Cell
 
@@ -57,7 +57,7 @@ class _Lines(Progress):
 
     def finished(self, result: Result) -> None:
         self._done += 1
-        self._print(f"[{self._done}/{self._all}] {result.cell.name}: {_told(result)}")
+        self._print(f"[{self._done}/{self._all}] {result.cell.name}: {result.words}")
 
     @staticmethod
     def _print(line: str) -> None:
@@ -148,25 +148,15 @@ def _append(row: Text, result: Result | None, times: bool, each: int) -> None:
         row.append(" " * each)
         return
     row.append(result.state.mark, _STYLES[result.state])
-    seconds = _short(result.seconds) if times and result.attempts else ""
+    seconds = seconds_in_short(result.seconds) if times and result.attempts else ""
     row.append(f"{seconds:<{each - 1}}")
 
 
 def _line(result: Result, results: Results | None = None) -> Text:
-    line = Text(result.state.mark, _STYLES[result.state]).append(f" {result.cell.name}: {_told(result)}", "")
+    line = Text(result.state.mark, _STYLES[result.state]).append(f" {result.cell.name}: {result.words}", "")
     if results is not None:
         theory = results.matrix.theories.get(result.cell)
         if theory is not None:
             line.append(f"; theory: {theory.udp.says}")
         line.append(f"; {results.directory / result.attempts[-1].directory}")
     return line
-
-
-def _told(result: Result) -> str:
-    times = f" at attempt {len(result.attempts)}" if len(result.attempts) > 1 else ""
-    problem = f" ({result.problem})" if result.problem else ""
-    return f"{result.state.words}{times}{problem}, {_short(result.seconds)} s"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from wanlab.matrix.grid import Grid, grids
 from wanlab.matrix.page_style import SCRIPT, STYLE, time_colours
-from wanlab.matrix.results import Attempt, Result, Results, State
+from wanlab.matrix.results import Attempt, Result, Results, State, seconds_in_short
 
 _OUTPUT_OF_BAD = 8 << 10  # bytes of a command's output that the page has
 _OUTPUT_OF_GOOD = 1 << 10
@@ -80,16 +80,17 @@ def _legends(results: Results) -> str:
         for state, count in results.counts.items()
     )
     least, most = _times(results)
+    times = [least * (most / least) ** (number / len(time_colours)) for number in range(len(time_colours))]
     steps = "".join(
-        f'<li><b class="swatch" style="background:{colour}"></b>'
-        f"{'from ' if not number else ''}{_seconds(least * (most / least) ** (number / len(time_colours)))}</li>"
-        for number, (colour, _) in enumerate(time_colours)
+        f'<li><b class="swatch" style="background:{colour}"></b>from {seconds_in_short(seconds)} s</li>'
+        for seconds, (colour, _) in zip(times, time_colours, strict=True)
     )
+    small = "<li>below each time: what theory says of UDP hole punching</li>" if results.matrix.theories else ""
     theories = "".join(
         f'<li><b class="swatch theory-{word}"></b>{word}: {words}</li>' for word, words in _THEORIES.items()
     )
     return (
-        f'<ul class="legend for-result">{states}</ul>\n'
+        f'<ul class="legend for-result">{states}{small}</ul>\n'
         f'<ul class="legend for-time">{steps}</ul>\n'
         f'<ul class="legend for-theory">{theories}<li>(UDP hole punching)</li></ul>\n'
     )
@@ -116,8 +117,8 @@ def _cell(results: Results, result: Result) -> str:
     theory = results.matrix.theories.get(result.cell)
     says = theory.udp.says if theory is not None else ""
     background, ink = _time_colour(results, result)
-    words = f"{result.cell}: {_told(result)}" + (f"; theory: {says}" if says else "")
-    shown = _short(result.seconds) if result.attempts else ""
+    words = f"{result.cell}: {result.words}" + (f"; theory: {says}" if says else "")
+    shown = seconds_in_short(result.seconds) if result.attempts else ""
     return (
         f'<td class="cell {result.state.value} theory-{says or "none"}" style="--time:{background};--ink:{ink}">'
         f'<a href="#{_anchor(results, result)}" title="{escape(words)}"><b>{result.state.mark}</b>'
@@ -154,7 +155,7 @@ def _details(results: Results, result: Result) -> str:
     attempts = "".join(_attempt(results, result, number) for number in range(len(result.attempts)))
     return (
         f'<details id="{_anchor(results, result)}"><summary><b class="swatch {state.value}">{state.mark}</b>'
-        f"{escape(result.cell.name)}<span>{escape(_told(result))}</span></summary>\n"
+        f"{escape(result.cell.name)}<span>{escape(result.words)}</span></summary>\n"
         f"<p>{escape(str(result.cell))}</p>\n{theories}{attempts}</details>\n"
     )
 
@@ -165,7 +166,7 @@ def _attempt(results: Results, result: Result, number: int) -> str:
     title = f"Attempt {number + 1} of {len(result.attempts)}: " if len(result.attempts) > 1 else ""
     what = f"{title}{attempt.state.words}{f' ({attempt.problem})' if attempt.problem else ''}"
     pre = f"<pre>{escape(output)}</pre>\n" if output.strip() else "<p>(no output)</p>\n"
-    return f"<h3>{escape(what)}; {_seconds(attempt.seconds)}</h3>\n{pre}{_files(attempt)}"
+    return f"<h3>{escape(what)}; {seconds_in_short(attempt.seconds)} s</h3>\n{pre}{_files(attempt)}"
 
 
 def _files(attempt: Attempt) -> str:
@@ -179,19 +180,3 @@ def _files(attempt: Attempt) -> str:
 
 def _anchor(results: Results, result: Result) -> str:
     return f"cell-{results.matrix.cells.index(result.cell) + 1}"
-
-
-def _told(result: Result) -> str:
-    if not result.attempts:
-        return "not run"
-    tries = f" at attempt {len(result.attempts)}" if result.state is State.FLAKY else ""
-    problem = f" ({result.problem})" if result.problem else ""
-    return f"{result.state.words}{tries}{problem}, {_seconds(result.seconds)}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"

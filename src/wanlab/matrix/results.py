@@ -124,6 +124,18 @@ class Result:
         """Why it did not pass, the last time it did not; "" where it always did."""
         return next((attempt.problem for attempt in reversed(self.attempts) if attempt.problem), "")
 
+    @property
+    def words(self) -> str:
+        """How it ended, at which attempt, why and after how long, as a person reads it."""
+        if not self.attempts:
+            return self.state.words
+        words, tries = self.state.words, len(self.attempts)
+        if self.state is State.FLAKY:
+            words += f": passed at attempt {tries}, before that {self.problem}"
+        elif self.problem:
+            words += f" ({self.problem}{f', at attempt {tries} of {tries}' if tries > 1 else ''})"
+        return f"{words}, {seconds_in_short(self.seconds)} s"
+
     def to_json(self) -> dict[str, Any]:
         """As what JSON can hold."""
         return {
@@ -203,3 +215,8 @@ class Results:
                 for result in self.results
             ],
         }
+
+
+def seconds_in_short(seconds: float) -> str:
+    """Three digits of them."""
+    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"

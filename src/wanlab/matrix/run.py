@@ -18,7 +18,7 @@ from wanlab.matrix.results import Attempt, Result, Results, State
 from wanlab.matrix.variation import Cell
 
 CAPTURES = ("failed", "always", "never")
-_IN_VAIN = 8  # cells that cannot be built, for one reason and with no other cell built: then no cell will be
+_IN_VAIN = 8  # cells that cannot be built (or all), for one reason and with no other cell built: then none will be
 
 
 class Progress:
@@ -115,6 +115,7 @@ class _Run:
 
     def _follow(self, known: dict[Cell, Result], left: int) -> None:
         in_vain: list[str] = []
+        enough = min(_IN_VAIN, left)
         built = False
         while left:
             event = self._events.get()
@@ -128,8 +129,8 @@ class _Run:
                     in_vain.append(event.problem)
                 else:
                     built = True
-                if not built and len(in_vain) == _IN_VAIN and len(set(in_vain)) == 1:
-                    raise MachineError(f"not one of {_IN_VAIN} labs could be made: {in_vain[0]}")
+                if not built and len(in_vain) == enough and len(set(in_vain)) == 1:
+                    raise MachineError(f"not one of {enough} labs could be made: {in_vain[0]}")
             else:
                 raise event
 

@@ -17,6 +17,8 @@ from wanlab.topology.nat import NATS, Nat, to_table
 from wanlab.topology.topology import Topology
 
 _SECTIONS = ("switch", "router", "host")
+_NAMED_BY = {"nat": "preset", "impairment": "profile"}
+"""The key that the name has where a table stands in its stead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def _put(document: dict[str, Any], choice: Choice) -> None:
     for key in path:
         inner = table.get(key, {})
         # `nat = "home"` and `nat = {preset = "home"}` are the same.
-        table[key] = {"preset": inner} if isinstance(inner, str) else dict(inner)
+        table[key] = {_NAMED_BY.get(key, key): inner} if isinstance(inner, str) else dict(inner)
         table = table[key]
     table[last] = choice.value
 
