@@ -213,7 +213,7 @@ class TestWire:
             assert "wire" not in addresses
 
     def test_tcpdump_sees_packets_leave_with_right_checksums(self, tmp_path: Path) -> None:
-        told = ["tcpdump", "-i", "eth0", "-nn", "-vv", "-c", "12", "-Q", "out", "tcp"]
+        told = ["tcpdump", "-Z", "root", "-i", "eth0", "-nn", "-vv", "-c", "12", "-Q", "out", "tcp"]
         with (
             up({"delay": "5ms"}, "wire") as lab,
             lab["b"].socket() as listener,
