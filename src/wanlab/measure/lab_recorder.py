@@ -19,6 +19,7 @@ from wanlab.measure.mappings import mappings
 from wanlab.measure.packet_file import PacketFile
 from wanlab.measure.recorder import Recorder
 from wanlab.measure.run_directory import Run, change_line, conclude, mappings_line, write_topology
+from wanlab.runtime.changes import Changed
 from wanlab.runtime.connection import connect
 from wanlab.runtime.directory import runtime_directory
 from wanlab.runtime.lab import Lab
@@ -133,15 +134,15 @@ class LabRecorder:
             info, _ = connection.ask({"verb": "info"})
         finally:
             connection.close()
+        for change in (Changed(**event) for event in info["events"]):
+            if change.time > self._told:
+                self._events.write(change_line(change))
+                self._told = change.time
         if info["document"] != self._document:
             self._document = info["document"]
             self.lab = Lab.attach(self.lab.name)
             self._event("topology", document=self._document)
         self._compare(condition(self.lab))
-        for change in self.lab.events:
-            if change.time > self._told:
-                self._events.write(change_line(change))
-                self._told = change.time
         found = mappings(self.lab)
         self._mappings.write(mappings_line(time.time_ns(), found))
 

@@ -125,8 +125,9 @@ class Recording:
         )
 
     def events(self) -> Iterator[RecordedEvent]:
-        """What happened to the lab."""
-        return self._lines("events.jsonl", lambda line: RecordedEvent(line.pop("time_ns"), line.pop("event"), line))
+        """What happened to the lab, in order of time: some of it was noticed after what came later."""
+        lines = self._lines("events.jsonl", lambda line: RecordedEvent(line.pop("time_ns"), line.pop("event"), line))
+        return iter(sorted(lines, key=lambda event: event.time_ns))
 
     def processes(self) -> tuple[RecordedProcess, ...]:
         """The programs that ran in it."""
