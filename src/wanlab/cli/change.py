@@ -26,7 +26,7 @@ Place = Annotated[
 
 
 def change(node: Place, changes: Changes, lab: UpLab = None, dry_run: DryRun = False) -> None:
-    """Change a node or an interface: its NAT, its address, what it is plugged into.
+    """Change a node: its NAT, its address, what it is plugged into.
 
     Keys and values are those of a lab file: nat=symmetric, address=5.5.5.9, link=cafe,
     nat='{preset = "home", filtering = "endpoint-independent"}'.
