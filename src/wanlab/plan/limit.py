@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wanlab.plan.mappings import update_timers
+from wanlab.plan.mappings import fresh, update_timers
 from wanlab.plan.nft_text import PROTOCOLS, block, hook
 from wanlab.topology.nat import Mapping, Nat
 from wanlab.topology.network import IPAddress, Network, Node
@@ -34,7 +34,7 @@ def limit_chains(wan: str, nat: Nat, subscribers: Sequence[IPAddress]) -> list[s
     for name in [*names, "wl_held"]:
         parts.append(block(f"set {name}", [f"type {type_}", "flags dynamic,timeout", f"size {nat.limit}"]))
         lines = [
-            f"meta l4proto {protocol} {condition} update @{name} {{ {key} timeout {timeout}s }} return"
+            f"meta l4proto {protocol} {condition} update @{name} {{ {key} timeout {timeout} }} return"
             for protocol in PROTOCOLS
             for condition, timeout in update_timers(nat, protocol)
         ]
@@ -43,6 +43,7 @@ def limit_chains(wan: str, nat: Nat, subscribers: Sequence[IPAddress]) -> list[s
         parts.append(block(f"chain {name}", lines))
     owners = ", ".join(f"{who} : goto {name}" for who, name in zip(subscribers, names, strict=True))
     lines = [
+        *(f"{which} return" for which in fresh(nat)),
         f'iifname "{wan}" return',
         f'oifname != "{wan}" ct status & dnat != dnat return',
         *([f"ip saddr vmap {{ {owners} }}"] if owners else []),

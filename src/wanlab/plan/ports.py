@@ -11,7 +11,9 @@ from wanlab.topology.network import IPAddress
 
 _LISTED = 2048  # ports that a router's rules list at most: rootless, 8192 are more than the kernel takes at once
 _DRAWS = 16  # how many ports are drawn for a new mapping before there is said to be none
+_DRAWS_AT_ONCE = 4  # a chain of chains is shorter than a list of all
 _DENSE = 0.4  # how large a part of what is drawn by its bits must lie in the range, for it to be drawn like that
+_ALL_BITS = 0xFFFF
 _PARTS = 4  # into how many parts a range is split where it is less
 
 
@@ -38,11 +40,12 @@ class Draws:
         that a rule can look it up from, and where translation puts it next.
         """
         sport = f"{protocol} sport"
-        take = f"{sport} > 1 {sport} != @wl_{protocol}_live{number} snat ip to {self.external[number]} : {sport}"
-        yield block(f"chain wl_{protocol}_try{number}", [f"jump wl_{protocol}_draw", take])
+        take = f"{sport} > 1 {sport} != @wl_{protocol}_external{number} snat ip to {self.external[number]} : {sport}"
+        yield block(f"chain wl_{protocol}_try{number}", [f"jump {self._drawing(protocol)}", take])
         # A datagram may have no checksum (RFC 768). With a port nft writes one all the same, and a wrong one.
         note = [f"udp checksum 0 meta mark set {NO_CHECKSUM}"] if protocol == "udp" else []
-        tries = [f"jump wl_{protocol}_try{number}"] * _DRAWS
+        yield block(f"chain wl_{protocol}_tries{number}", [f"jump wl_{protocol}_try{number}"] * _DRAWS_AT_ONCE)
+        tries = [f"jump wl_{protocol}_tries{number}"] * (_DRAWS // _DRAWS_AT_ONCE)
         yield block(f"chain wl_{protocol}_choose{number}", [*note, *tries, "drop"])
 
     def draws(self, protocol: str) -> Iterator[str]:
@@ -52,9 +55,14 @@ class Draws:
         yield from self._draw(protocol, "any", every, 1 + len(blocks))
         for place, (_, ports) in blocks:
             yield from self._draw(protocol, str(place), ports, 1 + len(blocks))
-        owners = ", ".join(f"{subscriber} : goto wl_{protocol}_draw_{place}" for place, (subscriber, _) in blocks)
-        lines = [f"ip saddr vmap {{ {owners} }}"] if owners else []
-        yield block(f"chain wl_{protocol}_draw", [*lines, f"goto wl_{protocol}_draw_any"])
+        if blocks:
+            owners = ", ".join(f"{subscriber} : goto wl_{protocol}_draw_{place}" for place, (subscriber, _) in blocks)
+            lines = [f"ip saddr vmap {{ {owners} }}", f"goto wl_{protocol}_draw_any"]
+            yield block(f"chain {self._drawing(protocol)}", lines)
+
+    def _drawing(self, protocol: str) -> str:
+        """The chain that draws for whoever it is."""
+        return f"wl_{protocol}_draw" if any(self._blocks()) else f"wl_{protocol}_draw_any"
 
     def _draw(self, protocol: str, name: str, ports: range, ranges: int) -> Iterator[str]:
         """The chain that draws from one of so many ranges of ports."""
@@ -88,7 +96,8 @@ class Draws:
         """From ports that have all values of their lower bits: 32 random bits, of which nft takes any 16."""
         for whose, fitting in self._by_parity(sport, ports):
             kept = len(ports) - 1 if len(fitting) == len(ports) else (len(ports) - 1) & ~1
-            yield f"{whose}{sport} set numgen random mod 4294967295 {sport} set {sport} & {kept} | {fitting[0]}"
+            keep = "" if kept == _ALL_BITS else f" {sport} set {sport} & {kept} | {fitting[0]}"
+            yield f"{whose}{sport} set numgen random mod 4294967295{keep}"
 
     def _by_parity(self, sport: str, ports: range) -> Iterator[tuple[str, Sequence[int]]]:
         """Which packets may get which of the ports."""

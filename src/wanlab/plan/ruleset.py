@@ -14,7 +14,7 @@ from wanlab.plan.firewall import forward_chain, input_chain, opening_chain
 from wanlab.plan.ipv6 import ipv6_chains
 from wanlab.plan.learned import Learned
 from wanlab.plan.limit import limit_chains, subscribers
-from wanlab.plan.mappings import maps_ports
+from wanlab.plan.mappings import fresh_marks, maps_ports
 from wanlab.plan.nft_text import MAPPED_CHAINS, MAPPED_OUT, block, hook, into_mapped
 from wanlab.topology.nat import Nat, Ports
 from wanlab.topology.network import Network, Node
@@ -37,6 +37,8 @@ def ruleset(router: Node, network: Network) -> str | None:
     parts += (hook(name, "nat", where, priority, rules) for name, where, priority, rules in ipv6_chains(router))
     if nat is not None and nat.limit is not None:
         parts[:0] = limit_chains(router.uplink, nat, subscribers(router, network))
+    if nat is not None:
+        parts[:0] = fresh_marks(nat)
     if router.firewall:
         parts[:0] = [input_chain(router.uplink, nat), forward_chain(router, router.uplink, nat), *opening_chain(router)]
     if nat is not None and maps_ports(nat):
