@@ -24,7 +24,7 @@
 enum { BATCH = 64, PAYLOAD = 18 };    /* 18 bytes of UDP fill the least Ethernet frame */
 enum { CHUNK = 128 * 1024 };          /* TCP: enough that system calls do not count */
 enum { RECEIVE_BUFFER = 4 << 20 };    /* UDP: a wish; net.core.rmem_max has the last word */
-enum { GOODBYE = 1, GOODBYES = 20 };  /* datagrams of one byte end a UDP load; some may be lost */
+enum { GOODBYE = 1, GOODBYES = 1000 }; /* datagrams of one byte end a UDP load; they stop once the sink has gone */
 enum { GOODBYE_INTERVAL_US = 10000 }; /* time for the sink to drain its queue */
 enum { FIRST_PORT = 1024 };           /* of a load of flows */
 enum { LIFETIME_S = 60 };             /* a sink whose source never comes must not stay for ever */
@@ -145,9 +145,13 @@ static struct load sink_udp(struct sockaddr_in where)
         int got = recvmmsg(fd, batch, BATCH, MSG_WAITFORONE, NULL);
         if (got < 0)
             die("recvmmsg");
+        size_t packets = 0;
+        for (int i = 0; i < got; i++)
+            packets += batch[i].msg_len != GOODBYE;
+        if (packets)
+            arrived(&load, packets * PAYLOAD, packets);
         if (batch[got - 1].msg_len == GOODBYE)
             return load;
-        arrived(&load, (size_t)got * PAYLOAD, (size_t)got);
     }
 }
 

@@ -24,18 +24,15 @@ from tests.compliance.requirement import requirement
 from tests.support.labs import eventually, program
 from wanlab import KernelError, Lab, NoSuchNode, Topology, TopologyError, UsageError
 from wanlab.measure.behaviour import (
-    LIFETIME_SOCKETS,
     MANY,
     Behaviour,
-    Lifetime,
     Outcome,
     discover,
-    discover_lifetime,
     survey,
-    survey_lifetime,
     survey_neighbours,
 )
 from wanlab.measure.conversation import Conversation, Pace
+from wanlab.measure.lifetime import LIFETIME_SOCKETS, Lifetime, discover_lifetime, survey_lifetime
 from wanlab.measure.nat import Measured, measure_nat, measure_nats
 from wanlab.measure.stun import Endpoint, StunServer
 from wanlab.plan.steps import AddAddress, AddNamespace, SetUp, Step
