@@ -61,7 +61,7 @@ def diagram(
         ),
     ] = None,
 ) -> None:
-    """Draw who has sent what to whom, with translations, and where packets have ended."""
+    """Draw who has sent what to whom, and where packets ended."""
     from wanlab.drawing.sequence import sequence
 
     stories = [

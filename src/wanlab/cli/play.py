@@ -26,7 +26,7 @@ def play(
     lab: UpLab = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and when.")] = False,
 ) -> int | None:
-    """Play a scenario: links that flap, networks that change, each at its time.
+    """Play a scenario: what happens to a lab, each at its time.
 
     Says what happens as it happens. An event that cannot be is refused before the first one. Ctrl-C ends it, and
     leaves the lab as it is then.
