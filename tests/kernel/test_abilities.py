@@ -142,6 +142,9 @@ _BY_OTHERS = {
     "tracing": _rule("meta nftrace set 1"),
     "timers": _rule("ct state new accept") + "\necho 77 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout",
     "netem": "tc qdisc add dev lo root netem delay 1ms",
+    "prio": "tc qdisc add dev lo root prio bands 2 priomap 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+    "egress": "nft -f - <<E\ntable netdev t {\nchain c {\n"
+    'type filter hook egress device "lo" priority 0\nfwd to "lo"\n}\n}\nE',
     "tbf": "tc qdisc add dev lo root tbf rate 1mbit burst 10k latency 10ms",
     "htb": "tc qdisc add dev lo root handle 1: htb",
     "ifb": "ip link add x0 type ifb",

@@ -557,8 +557,17 @@ _NETEM = struct.pack("=6I", 1000, 1000, 0, 0, 0, 0)
 _TBF = attribute(1, struct.pack("=BBHhHI12xIII", 0, 1, 0, 0, 0, 125_000, 10_000, 1000, 0)) + attribute(
     6, struct.pack("=I", 5000)
 )
+# struct tc_prio_qopt: bands, and which of them each priority goes to
+_PRIO = struct.pack("=i16B", 2, *[1] * 16)
 # TCA_HTB_INIT: struct tc_htb_glob (version 3, rate2quantum, defcls, debug, direct_pkts)
 _HTB = attribute(2, struct.pack("=5I", 3, 10, 0, 0, 0))
+
+
+def _egress() -> str:
+    _load('chain c { type filter hook egress device "lo" priority 0; fwd to "lo"; };', "netdev")
+    nftables.load("delete table netdev probe\n")
+    return "loaded"
+
 
 # -- nftables and connection tracking --------------------------------------------------------------------------------
 
@@ -591,12 +600,12 @@ def _nf_tables() -> str:
     return f"loaded by libnftables {version[1].decode() if version else '(built without JSON)'}"
 
 
-def _load(content: str) -> None:
+def _load(content: str, family: str = "inet") -> None:
     """Load a table named `probe`; on one line, since nft repeats the line that it complains about."""
     try:
-        nftables.load(f"table inet probe {{ {content} }}\n")
+        nftables.load(f"table {family} probe {{ {content} }}\n")
     except KernelError as error:
-        words = error.what.partition(" table inet ")[0].removeprefix("Error: ")
+        words = error.what.partition(f" table {family} ")[0].removeprefix("Error: ")
         known = (errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL)
         raise OSError(next((number for number in known if os.strerror(number) in words), 0), words) from None
 
@@ -834,10 +843,20 @@ _GROUPS: dict[str, tuple[_Probe, ...]] = {
     "Link quality": (
         _Probe(
             "netem",
-            "delay, loss, reordering",
+            "links that delay and lose packets, by the kernel; else by the wire",
             _qdisc("netem", _NETEM),
             _module("sch_netem", "NET_SCH_NETEM"),
             after="bridge",
+        ),
+        _Probe(
+            "prio", "netem that spares ARP", _qdisc("prio", _PRIO), _module("sch_prio", "NET_SCH_PRIO"), after="bridge"
+        ),
+        _Probe(
+            "egress",
+            "the wire: links that delay and lose packets without netem",
+            _egress,
+            _nft_cure("nft_fwd_netdev"),
+            after="nf_tables",
         ),
         _Probe("tbf", "rates", _qdisc("tbf", _TBF), _module("sch_tbf", "NET_SCH_TBF"), after="bridge"),
         _Probe("htb", "rates by class", _qdisc("htb", _HTB), _module("sch_htb", "NET_SCH_HTB"), after="bridge"),
