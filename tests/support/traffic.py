@@ -16,13 +16,13 @@ PORT = 7000
 class Traffic:
     """A host that sends a number every few milliseconds to another, which notes what arrives and from where."""
 
-    def __init__(self, lab: Lab, sender: str, receiver: str) -> None:
+    def __init__(self, lab: Lab, sender: str, receiver: str, port: int = PORT) -> None:
         self.arrived: list[tuple[int, str]] = []
         self._sender = lab[sender].socket(type=socket.SOCK_DGRAM)
         self._receiver = lab[receiver].socket(type=socket.SOCK_DGRAM)
-        self._receiver.bind(("", PORT))
+        self._receiver.bind(("", port))
         self._receiver.settimeout(0.05)
-        self._to = (str(lab[receiver].address), PORT)
+        self._to = (str(lab[receiver].address), port)
         self._ended = threading.Event()
         self.number = 0
         self._threads = [threading.Thread(target=work) for work in (self._send, self._receive)]

@@ -24,6 +24,7 @@ from wanlab.cli.link import link, plug, unplug
 from wanlab.cli.ls import ls
 from wanlab.cli.matrix import matrix
 from wanlab.cli.nat import nat
+from wanlab.cli.partition import heal, partition
 from wanlab.cli.ping import ping
 from wanlab.cli.play import play
 from wanlab.cli.punch_grid import punch_grid
@@ -110,6 +111,8 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     link,
     unplug,
     plug,
+    partition,
+    heal,
     reboot,
     apply,
     play,

@@ -32,6 +32,7 @@ from wanlab.plan.steps import (
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    LoseFrames,
     MoveLink,
     RemoveAddress,
     RemoveLink,
@@ -183,7 +184,7 @@ class Executor:
                 self._flush()
                 _write_sysctl(key, value)
                 self.done.append(step)
-            case LoadRuleset(node, text):
+            case LoadRuleset(node, text) | LoseFrames(node, _, text):
                 self._enter(node)
                 self._flush()
                 try:
@@ -457,6 +458,8 @@ def _describe(step: Step) -> str:
             return f"node {node!r}: address {address} on {interface!r}"
         case AddRoute(node, destination, via):
             return f"node {node!r}: route to {destination} by {via}"
+        case LoseFrames(node):
+            return f"node {node!r}: losing what a partition keeps apart"
         case LoadRuleset(node):
             return f"node {node!r}: loading its nftables rules"
         case AwaitAddress(node, interface, address):

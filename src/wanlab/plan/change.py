@@ -7,9 +7,10 @@ is not touched: programs and sockets there notice nothing. Pure, as all plans ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wanlab.plan.compile import compile_network
+from wanlab.plan.partitions import without
 from wanlab.plan.ruleset import TABLE
 from wanlab.plan.steps import (
     AddAddress,
@@ -23,6 +24,7 @@ from wanlab.plan.steps import (
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    LoseFrames,
     MoveLink,
     RemoveAddress,
     RemoveLink,
@@ -135,9 +137,9 @@ class _Change:
         self.moves = self._moves()
         self.moved = {move.cable for move in self.moves} | {move.was for move in self.moves}
         """Cables of which one end stays what it is, before and after."""
-        stay = {(move.stays.node, move.stays.interface) for move in self.moves}
-        self.gone_links -= stay
-        self.new_links -= stay
+        self.kept_ends = {(move.stays.node, move.stays.interface) for move in self.moves}
+        self.gone_links -= self.kept_ends
+        self.new_links -= self.kept_ends
         self.renumbered = {
             (step.node, step.interface, _family(step.address))
             for step in self.before ^ self.after
@@ -196,7 +198,15 @@ class _Change:
         rules = {step.node for step in self.before ^ self.after if isinstance(step, LoadRuleset)}
         return rules | self.forgetful
 
+    def _join(self) -> Iterator[Step]:
+        """Nothing is lost any more at nodes that no partition concerns."""
+        still = {step.node for step in self.new if isinstance(step, LoseFrames)}
+        for step in self.old:
+            if isinstance(step, LoseFrames) and step.node not in still | self.gone_nodes:
+                yield LoseFrames(step.node, (), without(step.text))
+
     def _take_away(self) -> Iterator[Step]:
+        yield from self._join()
         gone = [step for step in reversed(self.old) if not self._stays(step)]
         there = [step for step in gone if not self._goes_with_another(step)]
         yield from self._let_go_clean(gone)
@@ -241,7 +251,7 @@ class _Change:
         """Interfaces that stay take no notice of what is the default for new ones."""
         for step in self.before ^ self.after:
             if isinstance(step, SetSysctl) and step.key == _NO_IPV6 and step.node not in self.gone_nodes:
-                for node, interface in sorted(_links(self.before & self.after)):
+                for node, interface in sorted(_links(self.before & self.after) | self.kept_ends):
                     if node == step.node and node not in self.new_nodes:
                         value = "1" if step in self.after else "0"
                         yield SetSysctl(node, f"net.ipv6.conf.{interface.replace('.', '/')}.disable_ipv6", value)
@@ -293,6 +303,8 @@ class _Change:
                 return not self._fresh(node, interface)
             case SetSysctl(_, key):
                 return not self._fresh(node, _interface_of(key) or "")
+            case LoseFrames(_, interfaces):
+                return not any(self._fresh(node, interface) for interface in interfaces)
             case LoadRuleset():
                 return node not in self.forgetful
             case StartService():
@@ -305,8 +317,12 @@ class _Change:
 
     def _put_in_place(self) -> Iterator[Step]:
         ruled = {step.node for step in self.old if isinstance(step, LoadRuleset)} - self.new_nodes
+        lost = {s.node: s.text for s in self.old if isinstance(s, LoseFrames) and s.node not in self.new_nodes}
         for step in self.new:
             if self._stays(step):
+                continue
+            if isinstance(step, LoseFrames) and step.node in lost:
+                yield replace(step, text=without(lost[step.node]) + step.text)
                 continue
             if isinstance(step, LoadRuleset) and step.node in ruled:
                 yield from _replace_rules(step.node, step.text)

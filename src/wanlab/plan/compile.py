@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wanlab.plan.advertisements import advertisements, manner, waits
 from wanlab.plan.hosts import hosts_file
+from wanlab.plan.partitions import lose_frames
 from wanlab.plan.ruleset import ruleset
 from wanlab.plan.services import services
 from wanlab.plan.steps import (
@@ -56,6 +57,9 @@ def compile_network(network: Network) -> Plan:
     advertising = tuple(advertisements(network))
     if advertising:
         stages.append(Stage("Router advertisements, and the addresses that hosts make of them", advertising))
+    apart = tuple(lose_frames(network))
+    if apart:
+        stages.append(Stage("Partitions: what they keep apart is lost, at the other end of each one's cable", apart))
     return Plan(network.name, tuple(stages), hosts_file(network))
 
 

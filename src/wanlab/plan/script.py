@@ -21,6 +21,7 @@ from wanlab.plan.steps import (
     Enslave,
     ForgetConnections,
     LoadRuleset,
+    LoseFrames,
     MoveLink,
     Plan,
     RemoveAddress,
@@ -120,7 +121,7 @@ def _command(step: Step) -> str:
             return _line(*clear_commands(node, interface))
         case SetDown(node, interface):
             return _ip(node, "link", "set", "dev", interface, "down")
-        case LoadRuleset(node, text):
+        case LoadRuleset(node, text) | LoseFrames(node, _, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
         case AwaitAddress(node, interface, address):
             shown = _ip(node, "-6", "address", "show", "dev", interface, "to", address)

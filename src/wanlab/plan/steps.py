@@ -164,6 +164,16 @@ class ClearImpairment:
 
 
 @dataclass(frozen=True, slots=True)
+class LoseFrames:
+    """Load nftables rules that lose frames at interfaces of a node, in place of those that are there; or none."""
+
+    node: str
+    interfaces: tuple[str, ...]
+    """Those that the rules are for."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetDown:
     """Take an interface down: the other end of its cable loses its carrier."""
 
@@ -237,6 +247,7 @@ Step = (
     | ForgetConnections
     | SetImpairment
     | ClearImpairment
+    | LoseFrames
     | SetDown
     | RemoveNamespace
     | RemoveLink
@@ -263,6 +274,7 @@ _KINDS: dict[str, type[Any]] = {
         ForgetConnections,
         SetImpairment,
         ClearImpairment,
+        LoseFrames,
         SetDown,
         RemoveNamespace,
         RemoveLink,

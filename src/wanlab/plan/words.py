@@ -41,6 +41,9 @@ def in_words(step: Step) -> str:
             return f"{node}: {interface} sends with {impairment_words(impairment)}"
         case steps.ClearImpairment(node, interface):
             return f"{node}: {interface} sends unimpaired"
+        case steps.LoseFrames(node, interfaces, _):
+            lost = ", ".join(interfaces)
+            return f"{node}: a partition loses frames at {lost}" if lost else f"{node}: no frames are lost any more"
         case steps.SetDown(node, interface):
             return f"{node}: {interface} down"
         case steps.RemoveRoute(node, destination, via, interface):

@@ -15,7 +15,7 @@ from wanlab.plan.hosts import hosts_file
 from wanlab.plan.rehearsal import Next, next_of
 from wanlab.plan.steps import Step, encode
 from wanlab.topology.document import rebuild
-from wanlab.topology.edits import Change, Edit
+from wanlab.topology.edits import Change, Edit, Heal, Part
 from wanlab.topology.kept import Kept
 from wanlab.topology.network import Network
 from wanlab.topology.topology import Topology
@@ -106,6 +106,20 @@ class Changing:
     def with_changes(self, node: str, keys: Mapping[str, Any]) -> Topology:
         """This lab's topology with other keys for a node or an interface. Raises NoSuchNode, TopologyError."""
         return Change({node: keys}).applied(self.topology, self.network)
+
+    def partition(self, *groups: Sequence[str]) -> tuple[Step, ...]:
+        """Keep groups of hosts and routers from one another, from now on; one group alone: from everybody else::
+
+        lab.partition(["alice"], ["bob", "carol"])
+
+        Nothing that a node sends reaches, or passes through, one of another group: ARP and what belongs to connections
+        that stand included. It is lost in silence. A router that has an uplink stands for all behind it. See `apply`.
+        """
+        return self.edit(Part(tuple(map(tuple, groups))))
+
+    def heal(self, *nodes: str) -> tuple[Step, ...]:
+        """End all partitions, or those that name one of *nodes*. Raises NoSuchNode. See `apply`."""
+        return self.edit(Heal(nodes))
 
     def reboot(self, node: str, *, down_s: float = 0.0) -> None:
         """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.

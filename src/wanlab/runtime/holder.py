@@ -22,7 +22,16 @@ from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, Us
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
-from wanlab.plan.steps import AddNamespace, ForgetConnections, LoadRuleset, RemoveNamespace, Step, decode, undo
+from wanlab.plan.steps import (
+    AddNamespace,
+    ForgetConnections,
+    LoadRuleset,
+    LoseFrames,
+    RemoveNamespace,
+    Step,
+    decode,
+    undo,
+)
 from wanlab.runtime.children import CannotStart, Command, Nursery
 from wanlab.runtime.counters import read_counters
 from wanlab.runtime.impairer import Impairer
@@ -103,7 +112,7 @@ class Holder:
         self._executor().execute(steps, self._progress(len(steps)))
 
     def _require(self, steps: Sequence[Step]) -> None:
-        if any(isinstance(step, LoadRuleset) for step in steps):
+        if any(isinstance(step, LoadRuleset | LoseFrames) for step in steps):
             nftables.require()
         Services.require(steps)
         self._impairer.require(steps)

@@ -25,13 +25,21 @@ from wanlab.topology.schema import (
     Ladder,
     Link,
     Nat,
+    Partition,
     Router,
     Scenario,
     Switch,
     SwitchLink,
 )
 
-_TABLES: dict[str, type[BaseModel]] = {"switch": Switch, "router": Router, "host": Host, "link": Link, "event": Event}
+_TABLES: dict[str, type[BaseModel]] = {
+    "switch": Switch,
+    "router": Router,
+    "host": Host,
+    "link": Link,
+    "partition": Partition,
+    "event": Event,
+}
 _MUST_BE = {
     "string_type": "text",
     "string_unicode": "text",
@@ -71,8 +79,8 @@ def spoken(path: Path) -> str:
             return "the lab"
         case (("switch" | "router" | "host") as kind, name):
             return f"{kind} {short(name)}"
-        case ("event", int(index)):
-            return f"event {index + 1}"
+        case (("event" | "partition") as kind, int(index)):
+            return f"{kind} {index + 1}"
         case ("link", int(index)):
             return f"link {index + 1}"
         case (*above, ("interface" | "ends") as kind, int(index)):

@@ -83,6 +83,8 @@ def to_document(topology: Topology) -> dict[str, Any]:
             )
         ],
     }
+    if topology.partitions:
+        sections["partition"] = [{"groups": [list(group) for group in p.groups]} for p in topology.partitions]
     if topology.events:
         from wanlab.topology.scenario_file import write_events
 
@@ -109,6 +111,8 @@ class _Reader:
                 self._plug(kind, name, table)
         for index in range(len(data.get("link", ()))):
             self._cable(index)
+        for index, partition in enumerate(data.get("partition", ())):
+            self.topology.partition(*partition["groups"], source=self._at("partition", index, "groups"))
         if "event" in data:
             from wanlab.topology.scenario_file import read_events
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wanlab.errors import UsageError
+from wanlab.errors import Source, UsageError
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.network import LinkState, Network
 from wanlab.topology.places import place_of, split, with_keys, with_state
@@ -107,7 +107,42 @@ class Become:
         return f"becomes {self.lab}"
 
 
-Edit = Change | Link | Plug | Become
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Groups of nodes kept from one another, beside the partitions that are there. One group: from everybody else."""
+
+    groups: tuple[tuple[str, ...], ...]
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology* with that. Raises TopologyError."""
+        parted = rebuild(topology.to_document())
+        parted.partition(*self.groups, source=Source(f"lab {network.name}"))
+        return parted
+
+    def __str__(self) -> str:
+        return f"partition: {' | '.join(', '.join(group) for group in self.groups)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """No partition is left; or of those that name one of `nodes`, none."""
+
+    nodes: tuple[str, ...] = ()
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology* with that. Raises NoSuchNode."""
+        named = {network[name].name for name in self.nodes}
+        healed = rebuild(topology.to_document())
+        healed.partitions = tuple(
+            p for p in healed.partitions if named and not named & {name for group in p.groups for name in group}
+        )
+        return healed
+
+    def __str__(self) -> str:
+        return f"heal: {', '.join(self.nodes) or 'all'}"
+
+
+Edit = Change | Link | Plug | Part | Heal | Become
 
 
 def _shown(value: Any) -> str:

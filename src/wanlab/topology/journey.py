@@ -27,6 +27,7 @@ class End(Enum):
     NO_NEIGHBOUR = "nobody has the address"
     UNASKED = "dropped by the firewall: nobody inside asked for it"
     PORT_CLOSED = "dropped by the NAT: it lets out to a few ports only"
+    APART = "lost: a partition keeps them apart"
     NOT_FORWARDED = "dropped: a host does not forward"
 
 
@@ -145,6 +146,8 @@ class Atlas:
             came_in = self._neighbours.get((out.segment, hop)) if out.carrier else None
             if came_in is None or ttl == 0:
                 return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations), pool)
+            if self._apart(node, self.network[came_in.node], source, destination):
+                return Journey(tuple(path), End.APART, source, ttl, mtu, first_mtu, tuple(translations), pool)
             node = self.network[came_in.node]
             path.append(node.name)
 
@@ -183,6 +186,16 @@ class Atlas:
                 if moved is not None and moved not in own and self.journey(router.name, address).last == name:
                     own.append(moved)
                     yield moved, address, router
+
+    def _apart(self, sender: Node, receiver: Node, source: IPAddress, destination: IPAddress) -> bool:
+        """Whether a partition loses what one node sends to its neighbour."""
+        leaving, arriving = self.network.apart.get(sender.name), self.network.apart.get(receiver.name)
+        if leaving is not None and (receiver.name in leaving.nodes or leaving.has(destination)):
+            return True
+        if arriving is None:
+            return False
+        passes = receiver.kind is Kind.ROUTER and arriving.has(destination)
+        return sender.name in arriving.nodes or arriving.has(source) or passes
 
     @staticmethod
     def _refusal(node: Node, came_in: Interface) -> End | None:

@@ -6,14 +6,18 @@ Plain frozen data. Nothing here assumes one address an interface or one family.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import TYPE_CHECKING
 
 from wanlab.errors import NoSuchNode, did_you_mean
 from wanlab.topology.impairment import Impairment
 from wanlab.topology.ipv6 import Ipv6, PrefixPair
 from wanlab.topology.nat import Filtering, Nat
+
+if TYPE_CHECKING:
+    from wanlab.topology.partitions import Far
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -176,6 +180,8 @@ class Network:
     nodes: Mapping[str, Node]
     links: tuple[Link, ...]
     segments: Mapping[str, Segment]
+    apart: Mapping[str, Far] = field(default_factory=dict)
+    """For each node that a partition keeps from others, from whom."""
 
     def __getitem__(self, name: str) -> Node:
         try:

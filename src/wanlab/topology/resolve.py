@@ -15,6 +15,7 @@ from wanlab.topology.ipv6 import PrefixPair
 from wanlab.topology.macs import mac_of
 from wanlab.topology.network import Interface, Kind, Link, LinkState, Network, Node, Route, Segment
 from wanlab.topology.numbering import number
+from wanlab.topology.partitions import kept_apart
 from wanlab.topology.prefixes import prefixes_of
 from wanlab.topology.routing import Attachment, routes_of
 from wanlab.topology.topology import Declared, Router, Topology
@@ -76,8 +77,9 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
     subnets = {name: tuple(segment.subnets) for name, segment in wiring.segments.items()}
     routes = routes_of(attachments, subnets, {node.name for node in _of(wiring, Kind.ROUTER)})
     egress = _egress(wiring)
+    partitions = wiring.topology.partitions
     ordered = (*_of(wiring, Kind.SWITCH), *_of(wiring, Kind.ROUTER), *_of(wiring, Kind.HOST))
-    return Network(
+    network = Network(
         wiring.topology.name,
         wiring.topology.title,
         {
@@ -87,6 +89,7 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
         tuple(Link(cable.a, cable.b) for cable in wiring.cables),
         {s.name: Segment(s.name, tuple(s.subnets), s.mtu) for s in wiring.segments.values()},
     )
+    return replace(network, apart=kept_apart(network, partitions)) if partitions else network
 
 
 _Egress = Mapping[tuple[str, str], Impairment | None]

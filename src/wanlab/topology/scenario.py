@@ -80,14 +80,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Events, each at its time; what is at one time happens in the order of the events.
-
-    >>> from wanlab.topology.edits import Link
-    >>> from wanlab.topology.network import LinkState
-    >>> flap = Event(1.0, (Link(("alice",), LinkState.DOWN), Link(("alice",), LinkState.UP)), every_s=0.5, times=6)
-    >>> [cue.at_s for cue in Scenario((flap,)).cues()]
-    [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
-    """
+    """Events, each at its time; what is at one time happens in the order of the events."""
 
     events: tuple[Event, ...]
     title: str = ""

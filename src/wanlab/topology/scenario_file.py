@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wanlab.errors import Source, TopologyError
-from wanlab.topology.edits import Become, Change, Link, Plug
+from wanlab.topology.edits import Become, Change, Heal, Link, Part, Plug
 from wanlab.topology.lines import Lines
 from wanlab.topology.network import LinkState
 from wanlab.topology.scenario import Action, Event, Reboot, Say, Scenario
@@ -81,7 +81,9 @@ def seconds(said: str | float, where: Source | None, key: str) -> float:
 
 _At = Callable[..., Source]
 
-_ACTIONS = ("down", "up", "unplug", "plug", "change", "reboot", "apply", "say", "flap", "ladder", "do")
+_ACTIONS = (
+    *("down", "up", "unplug", "plug", "flap", "change", "ladder", "reboot", "partition", "heal", "apply", "say", "do"),
+)
 _BESIDE = {"into": "plug", "address": "plug", "off": "reboot"}
 """Keys that go with one action only."""
 
@@ -122,6 +124,10 @@ def _actions(table: Table, at: _At) -> Iterator[Action]:
             yield from (Change({ladder["node"]: {ladder["key"]: value}}) for value in ladder["values"])
         case "reboot":
             yield Reboot(table["reboot"], seconds(table.get("off", 0), at("off"), "off"))
+        case "partition":
+            yield Part(tuple(map(tuple, table["partition"])))
+        case "heal":
+            yield Heal(() if table["heal"] is True else _several(table["heal"]))
         case "apply":
             yield Become(table["apply"])
         case "say":
@@ -160,6 +166,10 @@ def _action(action: Action) -> dict[str, Any]:
             return {key: value for key, value in said.items() if value is not None}
         case Change(keys):
             return {"change": {place: dict(table) for place, table in keys.items()}}
+        case Part(groups):
+            return {"partition": [list(group) for group in groups]}
+        case Heal(nodes):
+            return {"heal": list(nodes) or True}
         case Reboot(node, off_s):
             return {"reboot": node} | ({"off": _time(off_s)} if off_s else {})
         case Become(lab):

@@ -329,6 +329,14 @@ class Link(Table):
     )
 
 
+class Partition(Table):
+    """Nodes that are kept from one another: nothing that one sends reaches or passes the other."""
+
+    groups: list[list[str]] = Field(
+        description="Hosts and routers, in groups. One group alone is kept from everybody else."
+    )
+
+
 def _time_shape(value: object) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return FLAG
@@ -349,6 +357,16 @@ class Ladder(Table):
     values: list[Any] = Field(description="What it is set to, one after the other.", min_length=1)
 
 
+def _heal_shape(value: object) -> str | None:
+    return FLAG if value is True else _shape(value)
+
+
+HealWhom = Annotated[
+    Annotated[bool, Tag(FLAG)] | Annotated[str, Tag(TEXT)] | Annotated[list[str], Tag(LIST)],
+    Discriminator(_heal_shape, custom_error_type="shape", custom_error_message="true, a node or a list of them"),
+]
+
+
 class Action(Table):
     """What happens. One of these, and what goes with it."""
 
@@ -364,6 +382,8 @@ class Action(Table):
     reboot: str = Field(ABSENT, description="A node that reboots.")
     off: Time = Field(ABSENT, description="With reboot: how long it is off.")
     apply: str = Field(ABSENT, description="Another lab that this one becomes: of the catalogue, or a file.")
+    partition: list[list[str]] = Field(ABSENT, description="Groups of nodes that are kept from one another.")
+    heal: HealWhom = Field(ABSENT, description="true: no partition is left; or nodes whose partitions are to go.")
     say: str = Field(ABSENT, description="A line that is printed.")
     flap: Texts = Field(ABSENT, description="Links that go down, and up again the next time.")
     ladder: Ladder = Field(ABSENT, description="A key that is set to one value after the other.")
@@ -399,6 +419,7 @@ class Lab(Table):
     router: dict[str, Router | None] = Field(ABSENT, description="The routers, by name.")
     host: dict[str, Host | None] = Field(ABSENT, description="The hosts, by name.")
     link: list[Link] = Field(ABSENT, description="The cables between two hosts, two routers, or one of each.")
+    partition: list[Partition] = Field(ABSENT, description="Nodes that are kept from one another.")
     event: list[Event] = Field(ABSENT, description="What happens to the lab when `wanlab play` plays its timeline.")
 
 

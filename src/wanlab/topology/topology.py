@@ -6,7 +6,7 @@ Nothing is worked out here: addresses, gateways and routes that were not given a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 from pathlib import Path
@@ -33,6 +33,7 @@ from wanlab.topology.parse import (
     parse_state,
     parse_subnets,
 )
+from wanlab.topology.partitions import Partition, check_partition
 
 if TYPE_CHECKING:
     from wanlab.topology.network import Network
@@ -251,6 +252,7 @@ class Topology:
         self.nodes: dict[str, Switch | Host | Router] = {}
         self.events: tuple[Event, ...] = ()
         """What happens to the lab when its timeline is played."""
+        self.partitions: tuple[Partition, ...] = ()
         self.kept = NOTHING
         """Where nothing was given, what was chosen for it before."""
         self._names: dict[str, str] = {}
@@ -358,6 +360,16 @@ class Topology:
                 source=source,
             )
         return router
+
+    def partition(self, *groups: Sequence[str], source: Source | None = None) -> None:
+        """Keep groups of hosts and routers from one another; one group alone: from everybody else.
+
+        Nothing that a node sends reaches, or passes through, one of another group, and nobody is told: ARP included,
+        connections that stand included. A router that has an uplink stands for all behind it. Raises TopologyError.
+        """
+        source = source or _caller()
+        kinds = {name: node.kind for name, node in self.nodes.items()}
+        self.partitions += (Partition(check_partition(groups, kinds, source), source),)
 
     def node(self, node: Declared | str, where: Source | None = None) -> Switch | Host | Router:
         """The declared node of that name. Raises TopologyError where there is none."""
