@@ -32,6 +32,7 @@ def test_what_was_recorded_is_drawn(two_lans: None, tmp_path: Path) -> None:
     assert drawn[0].split() == ["alice", "home-a", "coordinator"]
     assert len(drawn) == 5
     assert "home-a: 10.1.0.1 -> 172.16.0.1" in drawn[2]
+    assert must("graph", str(run)) == must("graph", "two-lans")
     assert must("diagram", str(run), "-o", str(tmp_path / "a.svg")) == ""
     assert (tmp_path / "a.svg").read_text().startswith("<svg ")
     assert must("diagram", str(run), "--format", "mermaid").startswith("sequenceDiagram\n")
@@ -58,6 +59,7 @@ def test_what_cannot_be_recorded_or_drawn_is_said(two_lans: None, tmp_path: Path
     (tmp_path / "mine").write_text("")
     assert "has something in it" in complaint(wanlab("record", str(tmp_path)))
     assert "no run directory" in complaint(wanlab("diagram", str(tmp_path)))
+    assert "is a directory" in complaint(wanlab("graph", str(tmp_path)))
     assert "is no pcapng file" in complaint(wanlab("diagram", str(tmp_path / "mine")))
     assert "No such file" in complaint(wanlab("diagram", str(tmp_path / "none")))
     assert "--topology" in complaint(wanlab("diagram", str(tmp_path), "--topology", "cable"))

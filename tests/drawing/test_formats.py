@@ -220,3 +220,37 @@ def test_no_line_of_a_picture_is_wider_than_it_may_be(shape: str) -> None:
     for columns in (40, 80, 100, 200):
         drawing = draw_text(network, columns=columns)
         assert drawing == draw_tree(network) or max(map(len, drawing.splitlines())) <= columns
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_links_do_to_packets_stands_beside_them() -> None:
+    t = Topology("impaired")
+    wan = t.switch("wan", "5.5.5.0/24")
+    t.host("server", wan, impairment={"delay": "20ms", "loss": "1%"})
+    home = t.router("home", wan, impairment="4g")
+    t.host("laptop", home, impairment={"up": {"rate": "10mbit"}, "down": {"rate": "50mbit"}})
+    network = t.resolve()
+    labels = {"20ms, loss 1%", "4g", "↑ 10mbit  ↓ 50mbit"}
+    drawn = draw_text(network)
+    assert all(label in drawn for label in labels)
+    root = ElementTree.fromstring(draw_svg(network))
+    shown = {group.find(f"{SVG}text") for group in root.iter(f"{SVG}g") if group.get("class") == "label"}
+    assert {text.text for text in shown if text is not None} == labels
+    assert 'label="4g"' in draw_dot(network)
+    assert '-- "4g" ---' in draw_mermaid(network)
+    (link,) = [link for link in json.loads(draw_json(network))["links"] if link["a"]["node"] == "laptop"]
+    assert (link["a_sends"], link["b_sends"]) == ({"rate": "10mbit"}, {"rate": "50mbit"})
+
+
+def test_links_that_are_declared_down_or_unplugged_are_drawn_so() -> None:
+    t = Topology("down")
+    wan = t.switch("wan", "5.5.5.0/24")
+    t.host("a", wan)
+    t.host("b", wan, state="down")
+    t.host("c", wan, state="unplugged")
+    network = t.resolve()
+    drawn = draw_text(network)
+    assert (drawn.count("down"), drawn.count("unplugged")) == (1, 1)
+    assert [link["down"] for link in json.loads(draw_json(network))["links"]] == [False, True, True]

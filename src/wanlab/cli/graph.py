@@ -27,6 +27,7 @@ class Format(Enum):
     MERMAID = "mermaid"
     DOT = "dot"
     JSON = "json"
+    CONTAINERLAB = "containerlab"
 
 
 _BY_ENDING = {".svg": Format.SVG, ".mmd": Format.MERMAID, ".dot": Format.DOT, ".gv": Format.DOT, ".json": Format.JSON}
@@ -37,7 +38,7 @@ def graph(
         str | None,
         typer.Argument(
             metavar="LAB",
-            help="A lab of the catalogue, or a file; left out: the lab that is up.",
+            help="A lab of the catalogue, a file or a run directory; left out: the lab that is up.",
             show_default=False,
             autocompletion=complete.sources,
         ),
@@ -51,7 +52,7 @@ def graph(
     ] = None,
     lab: UpLab = None,
 ) -> None:
-    """Draw a lab: in the terminal, as SVG, Mermaid, DOT or JSON.
+    """Draw a lab: in the terminal, as SVG, Mermaid, DOT or JSON; or write it for containerlab.
 
     Of a lab that is up, links that are down and addresses that have changed are marked.
     """
@@ -61,14 +62,18 @@ def graph(
 
     if source and lab:
         raise UsageError("either a lab to read or --lab, one that is up", hint="give one of them")
-    if source:
+    if source and Path(source, "run.json").exists():
+        from wanlab.measure.recording import Recording
+
+        network, found = Recording.open(source).network, AS_DECLARED
+    elif source:
         network, found = load(source).resolve(), AS_DECLARED
     else:
         from wanlab.measure.condition import condition
 
         attached = attach(lab)
         network, found = attached.network, condition(attached)
-    chosen = format or (_BY_ENDING.get(output.suffix.lower(), Format.TEXT) if output is not None else Format.TEXT)
+    chosen = format or (_by_name(output.name) if output is not None else Format.TEXT)
     drawn = _draw(network, found, chosen)
     if output is not None:
         output.write_text(drawn, encoding="utf-8")
@@ -100,6 +105,18 @@ def _draw(network: Network, found: Condition, chosen: Format) -> str:
             from wanlab.drawing.graph_json import draw_json
 
             return draw_json(network, found)
+        case Format.CONTAINERLAB:
+            from wanlab.plan.compile import compile_network
+            from wanlab.plan.containerlab import write_containerlab
+
+            return write_containerlab(compile_network(network))
+
+
+def _by_name(name: str) -> Format:
+    """What a file of that name is thought to hold."""
+    if name.endswith((".clab.yml", ".clab.yaml")):
+        return Format.CONTAINERLAB
+    return _BY_ENDING.get(Path(name).suffix.lower(), Format.TEXT)
 
 
 def _columns() -> int:

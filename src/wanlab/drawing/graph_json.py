@@ -27,7 +27,8 @@ def graph_document(network: Network, condition: Condition = AS_DECLARED) -> dict
             interface["found_addresses"] = None if found is None else [str(address) for address in found]
     links = links_to_json(network)
     for link, described in zip(network.links, links, strict=True):
-        described["down"] = condition.is_down(link)
+        ends = [network[node].interface(name) for node, name in (link.a, link.b)]
+        described["down"] = condition.is_down(link) or not all(end.up for end in ends)
     return {
         "format": FORMAT,
         "name": network.name,

@@ -9,7 +9,7 @@ from enum import Enum
 from wanlab.drawing.forest import End, homes, peers
 from wanlab.drawing.words import behaviour, hidings, quality
 from wanlab.topology.impairment import LinkImpairment
-from wanlab.topology.network import DEFAULT_MTU, Interface, IPInterface, Kind, Link, Network, Node
+from wanlab.topology.network import DEFAULT_MTU, Interface, IPInterface, Kind, Link, LinkState, Network, Node
 
 
 class Shape(Enum):
@@ -140,10 +140,12 @@ def _lan(router: str, bridge: str) -> str:
 def _wire(network: Network, link: Link, a: End, b: End, condition: Condition) -> Wire:
     upper, lower = (network[node].interface(name) for node, name in (a, b))
     short, whole = quality(LinkImpairment(lower.egress, upper.egress))
-    down = condition.is_down(link)
-    about = "down" if down else whole
+    unplugged = LinkState.UNPLUGGED in (upper.state, lower.state)
+    down = unplugged or not (upper.up and lower.up) or condition.is_down(link)
+    state = "unplugged" if unplugged else "down" if down else ""
+    about = state or whole
     tip = f"{' '.join(link.a)} - {' '.join(link.b)}" + (f": {about}" if about else "")
-    return Wire(_plugged(network, a), _plugged(network, b), link, down, "down" if down else short, tip)
+    return Wire(_plugged(network, a), _plugged(network, b), link, down, state or short, tip)
 
 
 def _plugged(network: Network, end: End) -> str:

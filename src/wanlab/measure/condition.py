@@ -11,8 +11,13 @@ from wanlab.kernel.flows import interfaces
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
+    from wanlab.topology.network import IPInterface
 
 _ROUTE = 0  # NETLINK_ROUTE
+
+
+def _of_ipv6(addresses: tuple[IPInterface, ...]) -> tuple[IPInterface, ...]:
+    return tuple(address for address in addresses if address.version == 6)
 
 
 def condition(lab: Lab) -> Condition:
@@ -30,7 +35,9 @@ def condition(lab: Lab) -> Condition:
                 if there is None or not there.up:
                     down.add(end)
                 addresses = tuple(map(ip_interface, there.addresses)) if there is not None else ()
-                if set(addresses) != set(declared.addresses):
+                # An interface that is down keeps no IPv6 address: that is no change of it.
+                kept = addresses if there is not None and there.up else (*addresses, *_of_ipv6(declared.addresses))
+                if set(kept) != set(declared.addresses):
                     changed[end] = addresses
     finally:
         for link in sockets:

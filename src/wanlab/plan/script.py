@@ -36,7 +36,7 @@ from wanlab.plan.steps import (
     Step,
     StopService,
 )
-from wanlab.plan.traffic_control import clear_commands, impair_commands
+from wanlab.plan.traffic_control import clear_command, impair_commands
 from wanlab.topology.network import DEFAULT_MTU
 
 _WIDTH = 100
@@ -96,35 +96,14 @@ def _command(step: Step) -> str:
     match step:
         case AddNamespace(node):
             return _line("ip", "netns", "add", node)
-        case SetSysctl(node, key, value):
-            how = "-qew" if key.startswith("net.bridge.") else "-qw"  # e: not every kernel has these
-            return _line("ip", "netns", "exec", node, "sysctl", how, f"{key}={value}")
         case AddCable(a, b):
             near = ("name", a.interface, *_looks(a.mac, a.mtu), "netns", a.node)
             far = ("name", b.interface, *_looks(b.mac, b.mtu), "netns", b.node)
             return _line("ip", "link", "add", *near, "type", "veth", "peer", *far)
-        case AddBridge(node, interface, mac, mtu):
-            return _ip(node, "link", "add", "name", interface, *_looks(mac, mtu), "type", "bridge")
-        case Enslave(node, interface, bridge):
-            return _ip(node, "link", "set", "dev", interface, "master", bridge)
-        case AddAddress(node, interface, address):
-            return _ip(node, "address", "add", address, *_manner(address), "dev", interface)
-        case SetUp(node, interface):
-            return _ip(node, "link", "set", "dev", interface, "up")
-        case AddRoute() | RemoveRoute():
-            return _route(step)
-        case ForgetConnections(node):
-            return _line("ip", "netns", "exec", node, "conntrack", "--flush")
-        case SetImpairment():
-            return "\n".join(_line(*words) for words in impair_commands(step))
-        case ClearImpairment(node, interface):
-            return _line(*clear_commands(node, interface))
-        case SetDown(node, interface):
-            return _ip(node, "link", "set", "dev", interface, "down")
         case LoadRuleset(node, text) | LoseFrames(node, _, text):
             return _line("ip", "netns", "exec", node, "nft", "-f", "-") + _here_document(text)
         case AwaitAddress(node, interface, address):
-            shown = _ip(node, "-6", "address", "show", "dev", interface, "to", address)
+            shown = _line("ip", "-n", node, "-6", "address", "show", "dev", interface, "to", address)
             return f"until {shown} | grep -q inet6; do sleep 0.1; done"
         case StartService():
             return _start(step)
@@ -132,20 +111,55 @@ def _command(step: Step) -> str:
             return f"kill $(cat {_service_directory(node, name)}/pid)"
         case RemoveNamespace(node):
             return _line("ip", "netns", "del", node)
+        case _:
+            return "\n".join(_line(*_in_node(node, words)) for node, words in words_inside(step))
+
+
+def _in_node(node: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    """A command as it is typed outside of its node."""
+    program, *rest = words
+    return (program, "-n", node, *rest) if program in ("ip", "tc") else ("ip", "netns", "exec", node, *words)
+
+
+def words_inside(step: Step) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The commands for a step that concerns one node only, as they are typed inside of it; and which node that is."""
+    match step:
+        case SetSysctl(node, key, value):
+            how = "-qew" if key.startswith("net.bridge.") else "-qw"  # e: not every kernel has these
+            yield node, ("sysctl", how, f"{key}={value}")
+        case AddBridge(node, interface, mac, mtu):
+            yield node, ("ip", "link", "add", "name", interface, *_looks(mac, mtu), "type", "bridge")
+        case Enslave(node, interface, bridge):
+            yield node, ("ip", "link", "set", "dev", interface, "master", bridge)
+        case AddAddress(node, interface, address):
+            yield node, ("ip", "address", "add", address, *_manner(address), "dev", interface)
+        case SetUp(node, interface):
+            yield node, ("ip", "link", "set", "dev", interface, "up")
+        case AddRoute() | RemoveRoute():
+            yield step.node, _route(step)
+        case ForgetConnections(node):
+            yield node, ("conntrack", "--flush")
+        case SetImpairment(node):
+            yield from ((node, words) for words in impair_commands(step))
+        case ClearImpairment(node, interface):
+            yield node, clear_command(interface)
+        case SetDown(node, interface):
+            yield node, ("ip", "link", "set", "dev", interface, "down")
         case RemoveLink(node, interface):
-            return _ip(node, "link", "del", "dev", interface)
+            yield node, ("ip", "link", "del", "dev", interface)
         case MoveLink(node, interface, to, name, mac, mtu):
-            return _ip(node, "link", "set", "dev", interface, "netns", to, "name", name, *_looks(mac, mtu), "down")
+            looks = _looks(mac, mtu)
+            yield node, ("ip", "link", "set", "dev", interface, "netns", to, "name", name, *looks, "down")
         case RemoveAddress(node, interface, address):
-            return _ip(node, "address", "del", address, "dev", interface)
+            yield node, ("ip", "address", "del", address, "dev", interface)
 
 
-def _route(step: AddRoute | RemoveRoute) -> str:
+def _route(step: AddRoute | RemoveRoute) -> tuple[str, ...]:
     verb = "add" if isinstance(step, AddRoute) else "del"
     family = ("-6",) if ":" in step.destination else ()
     rank = ("metric", str(step.metric)) if step.metric else ()
     to = "default" if step.destination.endswith("/0") else step.destination
-    return _ip(step.node, *family, "route", verb, to, "via", step.via, "dev", step.interface, *rank)
+    return ("ip", *family, "route", verb, to, "via", step.via, "dev", step.interface, *rank)
 
 
 def _service_directory(node: str, name: str) -> str:
@@ -207,10 +221,6 @@ def _here_document(text: str) -> str:
     while end in text.splitlines():
         end += "F"
     return f" <<'{end}'\n{text if text.endswith(chr(10)) else text + chr(10)}{end}"
-
-
-def _ip(node: str, *words: str) -> str:
-    return _line("ip", "-n", node, *words)
 
 
 def _line(*words: str) -> str:

@@ -19,7 +19,7 @@ _DISCOVERY = (("0x85", "0xff"), ("0x86", "0xfe"), ("0x88", "0xfe"))
 
 
 def impair_commands(step: SetImpairment) -> Iterator[tuple[str, ...]]:
-    """The commands, in order."""
+    """The commands, in order, as they are typed in the node."""
     it = step.impairment
     burst = str(step.mtu + _HEADERS)
     segments = ("parent", "1:2", "handle", "2:", "tbf", "rate", "32gbit", "burst", burst, "limit", burst)
@@ -35,13 +35,13 @@ def impair_commands(step: SetImpairment) -> Iterator[tuple[str, ...]]:
         yield _tc(step, "filter", "add", *spare, "ipv6", "prio", "2", "u32", *_ICMPV6, *kind, "flowid", "1:1")
 
 
-def clear_commands(node: str, interface: str) -> tuple[str, ...]:
+def clear_command(interface: str) -> tuple[str, ...]:
     """The command that takes all of it away."""
-    return ("tc", "-n", node, "qdisc", "del", "dev", interface, "root")
+    return ("tc", "qdisc", "del", "dev", interface, "root")
 
 
 def _tc(step: SetImpairment, what: str, verb: str, *words: str) -> tuple[str, ...]:
-    return ("tc", "-n", step.node, what, verb, "dev", step.interface, *words)
+    return ("tc", what, verb, "dev", step.interface, *words)
 
 
 def _netem(it: Impairment, mtu: int) -> Iterator[str]:
