@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.capture_speed import captures
 from benchmarks.commands import run_in_host, whole_processes
 from benchmarks.contest import Contest, Missing
 from benchmarks.footprint import Footprint, star_footprints
@@ -28,6 +29,7 @@ def main() -> None:
         "star": lambda: stars(options.sizes, options.turns),
         "path": lambda: path(options.turns),
         "nats": lambda: nats(options.turns),
+        "captures": lambda: captures(options.turns),
         "pytest": lambda: suite(options.turns),
         "matrix": lambda: matrix(options.turns),
         "exec": lambda: run_in_host(options.turns),
@@ -48,7 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "nats", "pytest", "matrix", "exec", "processes", FOOTPRINT, CROWD),
+        choices=("two-lans", "star", "path", "nats", "captures", "pytest", "matrix", "exec", "processes", FOOTPRINT, CROWD),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")

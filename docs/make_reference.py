@@ -133,6 +133,17 @@ _SECTIONS = (
         ),
     ),
     _Section(
+        "Packets",
+        "What `Lab.capture()` returns; what follows packets and tells their stories; what "
+        "`wanlab.measure.explain.explain()` returns: [how to](../howto/see-packets.md).",
+        (
+            _Class("measure/capture.py", "Capture", importable=False),
+            _Class("measure/trace.py", "Trace", constructor=True, importable=False),
+            _Class("measure/explain.py", "Explanation", importable=False),
+            _Class("measure/explain.py", "Obstacle", importable=False),
+        ),
+    ),
+    _Section(
         "A network with everything worked out",
         "What `Topology.resolve()` returns, and `Lab.network` is: addresses, routes and names are all there. "
         "Addresses are objects of the standard library's `ipaddress`.",

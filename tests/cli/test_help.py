@@ -22,6 +22,8 @@ VERBS = (
     "shell",
     "ping",
     "capture",
+    "trace",
+    "explain",
     "verify",
     "nat",
     "punch-grid",

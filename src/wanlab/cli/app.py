@@ -18,6 +18,7 @@ from wanlab.cli.diagram import diagram
 from wanlab.cli.doctor import doctor
 from wanlab.cli.down import down
 from wanlab.cli.exec import exec_
+from wanlab.cli.explain import explain
 from wanlab.cli.graph import graph
 from wanlab.cli.inspect import inspect
 from wanlab.cli.link import link, plug, unplug
@@ -32,6 +33,7 @@ from wanlab.cli.reboot import reboot
 from wanlab.cli.record import record
 from wanlab.cli.script import script
 from wanlab.cli.shell import shell
+from wanlab.cli.trace import trace
 from wanlab.cli.up import up
 from wanlab.cli.verify import verify
 from wanlab.errors import UsageError
@@ -103,6 +105,8 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     shell,
     ping,
     capture,
+    trace,
+    explain,
     verify,
     nat,
     punch_grid,

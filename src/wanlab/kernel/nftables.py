@@ -43,7 +43,7 @@ def require() -> None:
     _library()
 
 
-_JSON, _TERSE = 1 << 4, 1 << 11  # enum nft_ctx_output_flags in nftables/libnftables.h
+_HANDLES, _JSON, _TERSE = 1 << 3, 1 << 4, 1 << 11  # enum nft_ctx_output_flags in nftables/libnftables.h
 _TOO_LONG = os.strerror(errno.EMSGSIZE)
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n", re.MULTILINE)
 
@@ -103,9 +103,12 @@ def names_of_maps() -> list[dict[str, Any]]:
     return found
 
 
-def listing() -> str:
-    """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`."""
-    return _transact("list ruleset")
+def listing(*, handles: bool = False) -> str:
+    """All rules of the namespace that the caller is in, as `nft list ruleset` prints them. Raises as `load`.
+
+    With *handles*, as `nft -a list ruleset`.
+    """
+    return _transact("list ruleset", _HANDLES if handles else 0)
 
 
 def _transact(text: str, output: int = 0) -> str:

@@ -50,7 +50,7 @@ def capture_in_case(lab: Lab, *, however_large: bool = False) -> Capture | None:
 class Capture:
     """Captures from now on, until `stop`; as a context manager until the end of the `with`::
 
-        with Lab("two-lans") as lab, Capture(lab) as capture:
+        with Lab("two-lans") as lab, lab.capture() as capture:
             lab["alice"].run(["ping", "-c1", "coordinator"])
         capture.write("ping.pcapng")
 

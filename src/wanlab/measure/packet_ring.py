@@ -40,23 +40,27 @@ _STATUS_AT = 8
 # struct tpacket3_hdr to tp_net, then padding and, 48 bytes from its start, struct sockaddr_ll.
 _PACKET = struct.Struct("=IIIIIIH22x4xi2xB")
 _SIOCGIFNAME = 0x8910
-_LARGEST_BLOCK = 1 << 20  # one memcpy, and a part of a gigabyte per second's worth of packets
+# A block takes its room however little is in it when it is handed over: many small ones outlast a reader that is busy
+# elsewhere for a second. The large ones are for whole packets, of up to 64 KiB between hosts.
+_SMALL_BLOCK, _LARGE_BLOCK = 1 << 14, 1 << 17
+_SHORT = 2048  # what is kept of a packet that goes into a small block
 _MOST_BYTES = 96 << 20  # of all rings of a capture
-_LEAST_BYTES = 1 << 18  # of each of them
-_BLOCKS = 8
+_LEAST_BLOCKS = 4
+_LARGEST_RING = 16 << 20
 
 
 class PacketRing:
     """What passes in the node that *tap* lives in: a packet socket, of protocol 0, so that it hears nothing yet."""
 
-    def __init__(self, node: str, tap: socket.socket, program: Program, ring_bytes: int, interface: str | None) -> None:
+    def __init__(
+        self, node: str, tap: socket.socket, program: Program, blocks: tuple[int, int], interface: str | None = None
+    ) -> None:
         self.node = node
         self.lost = 0
         """How many packets the kernel had no room for, as far as `count_lost` knows."""
         self._socket = tap
         self._names: dict[int, str] = {}
-        self._block_bytes = min(_LARGEST_BLOCK, ring_bytes // _BLOCKS)
-        self._blocks = ring_bytes // self._block_bytes
+        self._blocks, self._block_bytes = blocks
         self._next = 0
         tap.setblocking(False)
         attach(tap, program)
@@ -124,11 +128,15 @@ def frames(block: bytes) -> Iterator[Frame]:
 
 
 def open_rings(
-    taps: Sequence[tuple[str, socket.socket, str | None]], program: Program, most_bytes: int = _MOST_BYTES
+    taps: Sequence[tuple[str, socket.socket, str | None]], program: Program, snap_bytes: int
 ) -> list[PacketRing]:
-    """A ring for each of these nodes' sockets, of one interface, or of all where none is named. Raises KernelError."""
-    each = max(_LEAST_BYTES, min(16 << 20, most_bytes // max(1, len(taps))))
-    each &= ~(_BLOCKS * mmap.PAGESIZE - 1)
+    """A ring for each of these nodes' sockets, of one interface, or of all where none is named. Raises KernelError.
+
+    *snap_bytes*: how much of a packet *program* keeps.
+    """
+    size = _SMALL_BLOCK if snap_bytes <= _SHORT else _LARGE_BLOCK
+    room = min(_LARGEST_RING, _MOST_BYTES // max(1, len(taps)))
+    each = max(_LEAST_BLOCKS, room // size), size
     with ThreadPoolExecutor(max_workers=16) as pool:  # their grace periods pass at the same time
 
         def opened(tap: tuple[str, socket.socket, str | None]) -> PacketRing:

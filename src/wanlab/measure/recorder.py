@@ -6,26 +6,32 @@ one back for some milliseconds (see `packet_ring.py`).
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import threading
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from wanlab.errors import UsageError
-from wanlab.measure.bpf import compile_filter
+from wanlab.measure.bpf import Program, compile_filter
 from wanlab.measure.ends import Place, bridges, end_names, lab_filter, places
 from wanlab.measure.packet_ring import LATE_NS, PacketRing, close_rings, frames, open_rings
 from wanlab.measure.packet_tap import MOST_BYTES
-from wanlab.measure.translations import TrackingFeed, Translations
+from wanlab.measure.translations import Pupil, TrackingFeed, Translations
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
 
 _PAUSE_S = 0.01  # between looks, so that packets are read many at a time
+_PULL_PAUSE_S = 0.004
+_IDLE_S = 0.05  # how long the thread that pulls waits for news
 _TIME = itemgetter(0)
+_MOST_BLOCKS = 2000  # of a ring, copied: then it is the kernel that has no room, and counts what is lost
 
 
 Recorded = tuple[int, int, bytes, int, bool, str | None]
@@ -35,11 +41,21 @@ Recorded = tuple[int, int, bytes, int, bool, str | None]
 class Recorder:
     """Listens from now on, until `close`. As a context manager it closes itself.
 
-    *words*: places, as `alice` or `home-a:wan`; all nodes if there are none. *filter*: in tcpdump's words. Raises
-    NoSuchNode, UsageError, LabEnded, KernelError.
+    *words*: places, as `alice` or `home-a:wan`; all nodes if there are none. *filter*: in tcpdump's words. *pupils*
+    learn what connection tracking says, before the packets that it is about are passed on. *also* is called again and
+    again, in another thread, to take over what else comes. Raises NoSuchNode, UsageError, LabEnded, KernelError.
     """
 
-    def __init__(self, lab: Lab, words: Sequence[str] = (), *, filter: str = "", snap_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        words: Sequence[str] = (),
+        *,
+        filter: str = "",
+        snap_bytes: int = MOST_BYTES,
+        pupils: Sequence[Pupil] = (),
+        also: Callable[[], None] | None = None,
+    ) -> None:
         if not 14 <= snap_bytes <= MOST_BYTES:
             raise UsageError(f"{snap_bytes} bytes of a packet cannot be kept", hint=f"from 14 to {MOST_BYTES} can")
         network = lab.network
@@ -52,24 +68,37 @@ class Recorder:
         """Whether the lab has gone while we listened."""
         self._bridges = bridges(network, listening)
         self._held: list[Recorded] = []
+        self.complete_ns = time.time_ns()
+        """Until when all packets have been passed on."""
         self._translations = Translations()
         nodes = list(dict.fromkeys(place.node for place in listening))
-        self._feed = TrackingFeed(lab, nodes, self._translations)
+        self._feed = TrackingFeed(lab, nodes, self._translations, *pupils)
         self._watch = lab.watch()
         self._translating = [place.node in self._feed.nodes for place in listening]
-        self._rings = self._open(lab, listening, program)
+        self._rings = self._open(lab, listening, program, snap_bytes)
         self._numbers: list[dict[int, int]] = [{} for _ in self._rings]
         """Of each ring, which end an index of an interface is; -1: none that is wanted."""
+        self._blocks: list[deque[bytes]] = [deque() for _ in self._rings]
+        """What was pulled and not yet looked at."""
+        self._also = also
+        self._pulled_ns = self.complete_ns
+        """Until when the kernel's blocks have been copied, but for those of the last `LATE_NS`."""
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stopping = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        for ring in self._rings:
-            self._poll.register(ring.fileno(), select.POLLIN)
-        self._poll.register(self._watch.fileno(), select.POLLIN)
+        for descriptor in (self._news, self._watch.fileno()):
+            self._poll.register(descriptor, select.POLLIN)
+        self._puller = threading.Thread(target=self._pull_on, daemon=True, name=f"wanlab records {lab.name}")
+        self._puller.start()
 
     @staticmethod
-    def _open(lab: Lab, listening: Sequence[Place], program: Sequence[tuple[int, int, int, int]]) -> list[PacketRing]:
-        names = [place.node for place in listening]
-        taps = lab.sockets(names, socket.AF_PACKET, socket.SOCK_RAW, 0)
-        return open_rings([(p.node, tap, p.interface) for p, tap in zip(listening, taps, strict=True)], tuple(program))
+    def _open(lab: Lab, listening: Sequence[Place], program: Program, snap_bytes: int) -> list[PacketRing]:
+        taps = lab.sockets([place.node for place in listening], socket.AF_PACKET, socket.SOCK_RAW, 0)
+        return open_rings(
+            [(place.node, tap, place.interface) for place, tap in zip(listening, taps, strict=True)],
+            program,
+            snap_bytes,
+        )
 
     def __enter__(self) -> Recorder:
         return self
@@ -94,10 +123,10 @@ class Recorder:
         if self._watch.fileno() in ready:
             self.lab_ended = True
             return []
-        if ready and wake not in ready:
-            time.sleep(_PAUSE_S)
+        if self._news in ready:
+            os.eventfd_read(self._news)
+        self.complete_ns = horizon = self._pulled_ns - LATE_NS
         self._collect()
-        horizon = time.time_ns() - LATE_NS
         held = self._held
         place = bisect_right(held, horizon, key=_TIME)
         self._held = held[place:]
@@ -108,23 +137,59 @@ class Recorder:
         for ring in self._rings:
             ring.deafen()
         time.sleep(LATE_NS / 1e9)
+        self._stop()
+        self._pull()
         self._collect()
         held, self._held = self._held, []
         return held
 
     def close(self) -> None:
         """Listen no more."""
+        self._stop()
         self._feed.close()
         self._watch.close()
         close_rings(self._rings)
+        for descriptor in (self._news, self._stopping):
+            os.close(descriptor)
+
+    # -- the thread that pulls -----------------------------------------------------------------------------------
+
+    def _pull_on(self) -> None:
+        """Take over what comes, whatever the other threads of this process have to do."""
+        poll = select.poll()
+        for ring in self._rings:
+            poll.register(ring.fileno(), select.POLLIN)
+        poll.register(self._stopping, select.POLLIN)
+        while self._stopping not in {descriptor for descriptor, _ in poll.poll(_IDLE_S * 1000)}:
+            time.sleep(_PULL_PAUSE_S)
+            self._pull()
+
+    def _pull(self) -> None:
+        """Copy what the kernel has handed over, so that it has room again; it is looked at later."""
+        now = time.time_ns()
+        for ring, blocks in zip(self._rings, self._blocks, strict=True):
+            if len(blocks) < _MOST_BLOCKS:
+                blocks += ring.blocks()
+        if self._also is not None:
+            self._also()
+        self._pulled_ns = now
+        os.eventfd_write(self._news, 1)
+
+    def _stop(self) -> None:
+        if self._puller.is_alive():
+            os.eventfd_write(self._stopping, 1)
+            self._puller.join()
 
     def _collect(self) -> None:
         """Take what the kernel has handed over, in order of time."""
         found = self._held
         self._feed.read()  # before the packets: what was translated was announced before it left
-        for ring, numbers, translating in zip(self._rings, self._numbers, self._translating, strict=True):
+        for ring, numbers, translating, blocks in zip(
+            self._rings, self._numbers, self._translating, self._blocks, strict=True
+        ):
             comment = self._translations.comment if translating else None
-            for block in ring.blocks():
+            while blocks:
+                block = blocks.popleft()
                 for time_ns, interface, data, length, outbound in frames(block):
                     end = numbers.get(interface)
                     if end is None:

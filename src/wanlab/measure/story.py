@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -30,6 +31,9 @@ class Fate(Enum):
     LOST = "lost"  # seen for the last time at one place, and not at the next; why is not known
 
 
+_address = lru_cache(maxsize=4096)(ip_address)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An address, and a port where the protocol has them."""
@@ -45,7 +49,7 @@ class Endpoint:
     @classmethod
     def of(cls, packed: bytes, port: int | None = None) -> Endpoint:
         """That of an address in a packet's own form."""
-        return cls(ip_address(packed), port)
+        return cls(_address(packed), port)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Endpoint:

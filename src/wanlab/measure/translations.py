@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from wanlab.kernel.messages import ACK, ADD_MEMBERSHIP, DUMP, NETFILTER, REQUEST, SOL_NETLINK, attributes, messages
 from wanlab.measure.story import Endpoint
@@ -19,7 +19,7 @@ from wanlab.topology.network import Kind, Network
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
 
-_CT_NEW, _CT_GET = 1 << 8, 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK: IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET
+CT_NEW, _CT_GET = 1 << 8, 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK: IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET
 _NEW_GROUP = 1  # NFNLGRP_CONNTRACK_NEW
 _ORIGINAL, _REPLY = 1, 2  # CTA_TUPLE_*
 _IP, _PROTOCOL = 1, 2  # CTA_TUPLE_*
@@ -44,7 +44,7 @@ class Translations:
     def learn(self, node: str, data: bytes) -> None:
         """What *node*'s connection tracking said: one or more netlink messages."""
         for kind, _, body in messages(data):
-            if kind == _CT_NEW:
+            if kind == CT_NEW:
                 original, reply = connection(body)
                 there, back = _reversed(reply), _reversed(original)
                 self._note(node, original, there, "translated")
@@ -69,11 +69,18 @@ class Translations:
         return None if key is None else self._known.get((node, key))
 
 
+class Pupil(Protocol):
+    """What learns of connections."""
+
+    def learn(self, node: str, data: bytes) -> None:
+        """What *node*'s connection tracking said."""
+
+
 class TrackingFeed:
     """What the routers of a lab that translate say, as it comes."""
 
-    def __init__(self, lab: Lab, nodes: Sequence[str], translations: Translations) -> None:
-        self._translations = translations
+    def __init__(self, lab: Lab, nodes: Sequence[str], *pupils: Pupil) -> None:
+        self._pupils = pupils
         self.nodes = [name for name in nodes if translates(lab.network, name)]
         opened = lab.sockets(self.nodes, socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
         self._sockets = list(zip(self.nodes, opened, strict=True))
@@ -91,7 +98,9 @@ class TrackingFeed:
         for node, one in self._sockets:
             with suppress(OSError):  # EAGAIN; ENOBUFS: a comment is missing then
                 while True:
-                    self._translations.learn(node, one.recv(1 << 17))
+                    data = one.recv(1 << 17)
+                    for pupil in self._pupils:
+                        pupil.learn(node, data)
 
     def close(self) -> None:
         """Listen no more."""

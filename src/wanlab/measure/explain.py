@@ -1,0 +1,354 @@
+"""Whether two hosts can connect directly, in words: what theory says, what happens when they try, and what would help.
+
+They are made to try: a hole punch by way of a rendezvous (`punch.py`), while every packet of it is traced. What is said
+to stand in the way is what was seen: a mapping that gave another port than the rendezvous saw, a filter that dropped
+what came from there, a router that let nothing out or answered in another's stead. `punch_theory.py` predicts; and by
+it is asked what would help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from wanlab.errors import UsageError
+from wanlab.measure.punch import Punch, punch_many
+from wanlab.measure.punch_machine import Transport, candidates
+from wanlab.measure.punch_theory import Prediction, birthday, describe_odds, predict
+from wanlab.measure.story import Endpoint, Fate, Story
+from wanlab.measure.trace import Trace
+from wanlab.measure.trace_reasons import in_words
+from wanlab.topology.journey import Atlas
+from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, PortMapping, Ports, Unsolicited
+from wanlab.topology.network import Kind, Network, Node
+
+if TYPE_CHECKING:
+    from wanlab.runtime.lab import Lab
+
+_SOCKETS, _PROBES = 256, 1024  # of a birthday attack, as those who use it do
+_RELAYS = {Transport.UDP: "UDP", Transport.TCP: "TCP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something that stood in the way."""
+
+    router: str
+    axis: str
+    """Which of the NAT's qualities: `mapping`, `filtering`, `unsolicited`, `hairpin`, `ports`, `limit`; or `route`."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What became of two hosts' attempt, and why."""
+
+    a: str
+    b: str
+    transport: Transport
+    rendezvous: str
+    connected: bool
+    prediction: Prediction | None
+    """None where theory has nothing to say: with several NATs in a row, or one that both are behind."""
+    path: tuple[str, ...]
+    """The nodes from *a* to *b*, where they got through to each other."""
+    obstacles: tuple[Obstacle, ...]
+    helps: tuple[str, ...]
+    stories: tuple[Story, ...]
+    """The packets between the two."""
+
+    @property
+    def as_predicted(self) -> bool | None:
+        """Whether theory had said so; None where it says nothing, or leaves it to chance."""
+        if self.prediction is None or self.prediction.luck:
+            return None
+        return self.connected == self.prediction.connects
+
+    def to_json(self) -> dict[str, Any]:
+        """As what JSON can hold."""
+        prediction = self.prediction
+        return {
+            "a": self.a,
+            "b": self.b,
+            "transport": self.transport.value,
+            "rendezvous": self.rendezvous,
+            "connected": self.connected,
+            "predicted": None
+            if prediction is None
+            else {"connects": prediction.connects, "odds": prediction.odds, "why": prediction.why},
+            "path": list(self.path),
+            "obstacles": [{"router": o.router, "axis": o.axis, "words": o.words} for o in self.obstacles],
+            "helps": list(self.helps),
+            "stories": [story.to_json() for story in self.stories],
+        }
+
+
+def explain(
+    lab: Lab, a: str, b: str, transport: Transport = Transport.UDP, rendezvous: str | None = None
+) -> Explanation:
+    """Let hosts *a* and *b* of a lab that is up try to connect, and explain what happens.
+
+    *rendezvous*: a host that both reach; chosen if left out. Raises NoSuchNode, UsageError where there is none.
+    """
+    for name in (a, b):
+        if lab.network[name].kind is not Kind.HOST:
+            raise UsageError(f"{name!r} is a {lab.network[name].kind.value}", hint="name two hosts")
+    if a == b:
+        raise UsageError(f"{a!r} and itself", hint="name two hosts")
+    return explain_many(lab, [(a, b)], transport, rendezvous or meeting_place(lab.network, a, b))[0]
+
+
+def explain_many(
+    lab: Lab, pairs: Sequence[tuple[str, str]], transport: Transport, rendezvous: str
+) -> list[Explanation]:
+    """Many pairs at once; a host may be in any number of them."""
+    with Trace(lab, filter=transport.value) as trace:
+        punches = punch_many(lab, pairs, rendezvous, transport)
+    return [_Case(lab.network, punch, transport, rendezvous, trace.stories).explanation() for punch in punches]
+
+
+def meeting_place(network: Network, a: str, b: str) -> str:
+    """A host that both reach, and that sees them as the outside does. Raises UsageError where there is none."""
+    atlas = Atlas(_without_closed_ports(network))
+    best: tuple[int, str] | None = None
+    for node in network.of(Kind.HOST):
+        if node.name in (a, b) or not any(i.addresses and i.address.version == 4 for i in node.interfaces):
+            continue
+        journeys = [atlas.journey(sender, node.address) for sender in (a, b)]
+        if all(journey.delivered for journey in journeys):
+            seen = sum(len(journey.translations) for journey in journeys)  # more: farther outside
+            if best is None or seen > best[0]:
+                best = seen, node.name
+    if best is None:
+        raise UsageError(
+            f"no host is reached by both {a!r} and {b!r}, so they cannot meet", hint="add a host outside their NATs"
+        )
+    return best[1]
+
+
+class _Case:
+    """One pair, and all stories that were told meanwhile."""
+
+    def __init__(
+        self, network: Network, punch: Punch, transport: Transport, rendezvous: str, stories: Sequence[Story]
+    ) -> None:
+        self._network = network
+        self._punch = punch
+        self._transport = transport
+        self._rendezvous = rendezvous
+        self._met = [story for story in stories if story.last == rendezvous]
+        sides = ((punch.a, punch.a_seen), (punch.b, punch.b_seen))
+        self._inside = {name: self._internal(name, seen) for name, seen in sides}
+        self._stories = [
+            story
+            for story in stories
+            if story.last != rendezvous
+            and story.sender in self._inside
+            and story.header.source == self._inside[story.sender]
+            and story.header.destination.address != network[rendezvous].address
+        ]
+        self._seen = {name: None if seen is None else _endpoint(seen) for name, seen in sides}
+        atlas = Atlas(_without_closed_ports(network))
+        ways = {name: atlas.journey(name, network[rendezvous].address) for name in (punch.a, punch.b)}
+        self._routers = {name: [t.router for t in way.translations] for name, way in ways.items()}
+
+    def _internal(self, name: str, seen: tuple[str, int] | None) -> Endpoint | None:
+        """The socket that the rendezvous saw at *seen*."""
+        if seen is None:
+            return None
+        outside = _endpoint(seen)
+        return next(
+            (s.header.source for s in self._met if s.sender == name and s.crossings[-1].before.source == outside), None
+        )
+
+    def explanation(self) -> Explanation:
+        """All of it."""
+        punch = self._punch
+        obstacles = () if punch.connected else tuple(dict.fromkeys(self._obstacles()))
+        return Explanation(
+            punch.a,
+            punch.b,
+            self._transport,
+            self._rendezvous,
+            punch.connected,
+            self._prediction(),
+            self._path() if punch.connected else (),
+            obstacles,
+            () if punch.connected else tuple(self._helps()),
+            tuple(self._stories),
+        )
+
+    def _nats(self) -> tuple[Nat | None, Nat | None] | None:
+        """The NAT of each, where each has one at most and not the same."""
+        mine, theirs = self._routers[self._punch.a], self._routers[self._punch.b]
+        if max(len(mine), len(theirs)) > 1 or set(mine) & set(theirs):
+            return None
+        first, second = (self._network[r[0]].nat if r else None for r in (mine, theirs))
+        return first, second
+
+    def _prediction(self) -> Prediction | None:
+        nats = self._nats()
+        return None if nats is None else predict(*nats, self._transport)
+
+    def _path(self) -> tuple[str, ...]:
+        there = [s for s in self._stories if s.sender == self._punch.a and s.last == self._punch.b and s.delivered]
+        return tuple(crossing.node for crossing in there[-1].crossings) if there else ()
+
+    # -- what stood in the way -----------------------------------------------------------------------------------
+
+    def _obstacles(self) -> Iterator[Obstacle]:
+        a, b = self._punch.a, self._punch.b
+        if not self._punch.met:
+            yield from self._not_met()
+        found = False
+        for story in self._stories:
+            me, other = (a, b) if story.sender == a else (b, a)
+            if story.fate is not Fate.LOST and not (story.last == other and story.delivered):
+                for obstacle in self._of_story(story, me, other):
+                    found = True
+                    yield obstacle
+        for story in self._stories if not found else ():
+            if story.fate is Fate.LOST:
+                yield Obstacle(story.last, "route", f"lost at {story.last}: {story.why}")
+
+    def _not_met(self) -> Iterator[Obstacle]:
+        for name, seen in self._seen.items():
+            if seen is None:
+                yield Obstacle(name, "route", f"{name} does not reach the rendezvous {self._rendezvous}")
+
+    def _of_story(self, story: Story, me: str, other: str) -> Iterator[Obstacle]:
+        """What the death of a packet from *me* to *other* shows."""
+        last = story.crossings[-1]
+        router = self._network[story.last]
+        if story.last in self._routers[me] and last.came_in != router.uplink:
+            yield self._own_router(story, router, me)
+            return
+        moved = self._moved(story, me, other)
+        by_itself = story.delivered and router.kind is Kind.ROUTER
+        if router.nat is not None and last.came_in == router.uplink and (story.fate is Fate.DROPPED or by_itself):
+            if moved is not None:
+                yield moved
+                kind = in_words(router.nat.filtering)
+                sent = f"{other} has sent to {self._seen[me]}, and its filtering is {kind}"
+                words = f"{router.name} lets in nothing from {last.before.source}: {sent}"
+                yield Obstacle(router.name, "filtering", words)
+            elif by_itself:
+                words = f"{router.name} answered a packet of {me}'s itself, before {other} had sent"
+                taken = f"that took the port which {other} was known by"
+                yield Obstacle(router.name, "unsolicited", f"{words}: {taken}")
+            # else it was only early: the other had not sent yet
+        elif story.fate is not Fate.DROPPED:
+            yield Obstacle(router.name, "route", f"{story.fate.value} at {router.name}: {story.why}")
+
+    def _own_router(self, story: Story, router: Node, me: str) -> Obstacle:
+        nat = router.nat
+        allowed = None if nat is None else {"udp": nat.udp_ports, "tcp": nat.tcp_ports}[self._transport.value]
+        if allowed is not None and story.header.destination.port not in allowed:
+            return Obstacle(router.name, "ports", f"{story.why}, and not {me} to {story.header.destination}")
+        own = {address.ip for interface in router.interfaces for address in interface.addresses}
+        if story.header.destination.address in own:
+            return Obstacle(
+                router.name,
+                "hairpin",
+                f"{router.name} sends nothing back inside that is sent to its own outside address",
+            )
+        if nat is not None and nat.limit is not None and "mappings" in story.why:
+            return Obstacle(router.name, "limit", f"{router.name} refuses: {story.why}")
+        return Obstacle(router.name, "route", f"{story.fate.value} at {router.name}: {story.why}")
+
+    def _moved(self, story: Story, me: str, other: str) -> Obstacle | None:
+        """That *me* came from another endpoint than the rendezvous has seen, and why."""
+        source, seen = story.crossings[-1].before.source, self._seen[me]
+        if not self._routers[me] or seen is None or source == seen:
+            return None
+        router = self._network[next((c.node for c in story.crossings if c.translated), self._routers[me][-1])]
+        assert router.nat is not None
+        if router.nat.mapping is Mapping.ENDPOINT_INDEPENDENT:
+            if router.nat.unsolicited is Unsolicited.ACCEPT:
+                words = f"{router.name} had answered {other} itself, which took {me}'s port {seen.port}"
+                return Obstacle(router.name, "unsolicited", f"{words}: {me} then came from {source}")
+            return Obstacle(router.name, "mapping", f"{me} came from {source}, and not from {seen}")
+        what = "port" if source.address == seen.address else "address"
+        return Obstacle(
+            router.name,
+            "mapping",
+            f"{router.name} gave {me} another {what} for {other}: {source}, where the rendezvous saw {seen}; "
+            f"its mapping is {in_words(router.nat.mapping)}",
+        )
+
+    # -- what would help -----------------------------------------------------------------------------------------
+
+    def _helps(self) -> Iterator[str]:
+        nats = self._nats()
+        shared = set(self._routers[self._punch.a]) & set(self._routers[self._punch.b])
+        for name in sorted(shared):
+            nat = self._network[name].nat
+            if nat is not None and nat.hairpin is Hairpin.OFF:
+                yield f"hairpinning at {name}, or meeting by their addresses inside"
+        if nats is not None:
+            yield from self._cures(nats)
+        outlets = {nat.udp_ports for nat in nats or () if nat is not None and nat.udp_ports is not None}
+        way = "over TCP port 443, which guest networks leave open" if outlets else f"over {_RELAYS[self._transport]}"
+        yield f"a relay (TURN) that both reach, {way}"
+
+    def _cures(self, nats: tuple[Nat | None, Nat | None]) -> Iterator[str]:
+        for side, name in enumerate((self._punch.a, self._punch.b)):
+            nat = nats[side]
+            if nat is None:
+                continue
+            router = self._routers[name][0]
+            mapped = replace(
+                nat,
+                mapping=Mapping.ENDPOINT_INDEPENDENT,
+                filtering=Filtering.ENDPOINT_INDEPENDENT,
+                unsolicited=Unsolicited.DROP,
+                hairpin=Hairpin.OFF,
+                overloading=False,
+                port_mapping=PortMapping.OFF,
+            )
+            if self._would(nats, side, mapped):
+                yield f"a port mapping for {name} at {router} (NAT-PMP, PCP or UPnP)"
+            if nat.unsolicited is not Unsolicited.DROP and self._would(
+                nats, side, replace(nat, unsolicited=Unsolicited.DROP)
+            ):
+                yield f"silence of {router} towards what nobody asked for"
+            yield from self._luck(nats, side, name)
+
+    def _would(self, nats: tuple[Nat | None, Nat | None], side: int, other: Nat) -> bool:
+        changed = (other, nats[1]) if side == 0 else (nats[0], other)
+        return predict(*changed, self._transport).connects
+
+    def _luck(self, nats: tuple[Nat | None, Nat | None], side: int, name: str) -> Iterator[str]:
+        """A birthday attack: *name* has the ports that cannot be known, and the other's is known."""
+        nat, other = nats[side], nats[1 - side]
+        if nat is None or nat.mapping is Mapping.ENDPOINT_INDEPENDENT or self._transport is Transport.TCP:
+            return
+        if nat.udp_ports is not None or (other is not None and other.udp_ports is not None):
+            return
+        if other is not None and other.mapping is not Mapping.ENDPOINT_INDEPENDENT:
+            return
+        if nat.ports is Ports.SEQUENTIAL:
+            yield f"guessing {name}'s next port: {self._routers[name][0]} gives them in order"
+            return
+        ports = candidates(nat)
+        odds = birthday(min(_SOCKETS, ports), min(_PROBES, ports), ports)
+        yield (
+            f"a birthday attack: {_SOCKETS} sockets of {name}, {_PROBES} probes from the other side, "
+            f"{describe_odds(odds)} to get through"
+        )
+
+
+def _without_closed_ports(network: Network) -> Network:
+    """As if NATs let out to all ports: the rendezvous is at one of those that they do let out to."""
+    nodes = {
+        name: replace(node, nat=None if node.nat is None else replace(node.nat, udp_ports=None, tcp_ports=None))
+        for name, node in network.nodes.items()
+    }
+    return replace(network, nodes=nodes)
+
+
+def _endpoint(address: tuple[str, int]) -> Endpoint:
+    from ipaddress import ip_address
+
+    return Endpoint(ip_address(address[0]), address[1])

@@ -1,0 +1,84 @@
+"""`wanlab trace`: what it prints and writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import WANLAB, must, wanlab
+from tests.cli.test_capture import send
+from wanlab.measure.story import Story
+
+
+class Tracing:
+    """`wanlab trace` that has begun; at the end of the `with` it gets a Ctrl-C, unless it has ended."""
+
+    def __init__(self, *arguments: str) -> None:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen([*WANLAB, "trace", *arguments], text=True, **pipes)  # type: ignore[call-overload]
+        self.output = self.said = ""
+
+    def __enter__(self) -> Tracing:
+        assert self.process.stderr.readline() == "tracing; Ctrl-C ends\n"
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.wait()
+
+    def wait(self) -> int:
+        if not self.said:
+            self.output, self.said = self.process.communicate(timeout=30)
+        status: int = self.process.returncode
+        return status
+
+
+def test_one_packet_reads_as_one_story(two_lans: None) -> None:
+    must("change", "home-a", "nat=linux")
+    with Tracing("--udp", "--from", "alice", "-v") as trace:
+        send("alice", "172.16.0.100", 9000)
+    lines = trace.output.splitlines()
+    assert lines[0].startswith("alice -> coordinator 172.16.0.100:9000 udp 5 bytes: refused (nobody listens")
+    assert lines[0].endswith("[home-a: 10.1.0.1:5000 -> 172.16.0.1:5000]")
+    assert [line.split("ms  ")[1].split(":")[0] for line in lines if " ms  " in line] == [
+        "alice", "home-a", "wan", "coordinator",
+    ]  # fmt: skip
+    assert any("wl_postrouting: oifname" in line for line in lines)
+    assert (trace.wait(), trace.said) == (0, "1 packet, nothing lost\n")
+
+
+def test_json_is_one_story_a_line_and_is_written_into_a_directory(two_lans: None, tmp_path: Path) -> None:
+    with Tracing("--json", "-c", "2", "-w", str(tmp_path), "icmp") as trace:
+        must("ping", "-c", "1", "alice", "coordinator")
+        assert trace.wait() == 0
+    stories = [Story.from_json(json.loads(line)) for line in trace.output.splitlines()]
+    assert [(story.sender, story.last) for story in stories] == [("alice", "coordinator"), ("coordinator", "alice")]
+    assert (tmp_path / "trace.jsonl").read_text() == trace.output
+
+
+def test_a_lab_that_ends_ends_the_trace(two_lans: None) -> None:
+    with Tracing("udp") as trace:
+        send("alice", "172.16.0.100", 9000)
+        must("down")
+        assert trace.wait() == 6
+    assert trace.said.splitlines()[-1] == "wanlab: the lab ended"
+    assert len(trace.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--from", "alcie"), 3, "did you mean 'alice'?"),
+        (("udp", "prot", "53"), 2, "filter '(udp prot 53)'"),
+        (("-w", "no/such/file"), 5, "no/such/file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(two_lans: None, arguments: tuple[str, ...], status: int, said: str) -> None:
+    done = wanlab("trace", *arguments)
+    assert done.returncode == status
+    assert said in done.stderr.splitlines()[-1]
