@@ -50,7 +50,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("two-lans", "star", "path", "nats", "captures", "pytest", "matrix", "exec", "processes", FOOTPRINT, CROWD),
+        choices=(
+            "two-lans",
+            "star",
+            "path",
+            "nats",
+            "captures",
+            "pytest",
+            "matrix",
+            "exec",
+            "processes",
+            FOOTPRINT,
+            CROWD,
+        ),
         help="measure this alone; may be given several times",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], metavar="N", help="hosts in a star")

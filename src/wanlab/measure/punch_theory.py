@@ -216,7 +216,9 @@ def _why(punch: _Punch, connects: bool, odds: float) -> str:
         return "; ".join(silenced)
     parts = [_moved(name, peer) for name, peer, _, _ in peers if peer.moved and peer.machine.nat is not None]
     if not parts and not connects:
-        return "; ".join(f"{name}'s router answered each packet that {name} had not yet asked for" for name, *_ in peers)
+        return "; ".join(
+            f"{name}'s router answered each packet that {name} had not yet asked for" for name, *_ in peers
+        )
     if not parts:
         return "both ports are known: each mapping serves the rendezvous and the peer alike"
     if not connects:
