@@ -32,6 +32,8 @@ VERBS = (
     "link",
     "unplug",
     "plug",
+    "partition",
+    "heal",
     "reboot",
     "apply",
     "play",

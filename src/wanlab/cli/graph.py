@@ -52,7 +52,7 @@ def graph(
     ] = None,
     lab: UpLab = None,
 ) -> None:
-    """Draw a lab: in the terminal, as SVG, Mermaid, DOT or JSON; or write it for containerlab.
+    """Draw a lab: as text, SVG, Mermaid, DOT, for containerlab.
 
     Of a lab that is up, links that are down and addresses that have changed are marked.
     """
