@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -122,21 +124,25 @@ def test_flaky_cells_are_no_failure() -> None:
 # -- cut off ----------------------------------------------------------------------------------------------------------
 
 
-def begin_and_hang(**options: object) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def one_done_and_one_hanging() -> Iterator[subprocess.Popen[str]]:
     """A matrix of which one cell has a result, and another one hangs."""
     script = f"test $WANLAB_CELL = mtu=1400 || {{ sleep {os.getpid()}.5; exit 1; }}"
     command = [*WANLAB, "matrix", "pair.toml", "-j", "1", "--vary", "left.mtu=1400,1450,1500", *sh(script)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
-    eventually(lambda: marked(f"sleep\0{os.getpid()}.5"), "a cell hangs")
-    assert isinstance(process, subprocess.Popen)
-    return process
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: marked(f"sleep\0{os.getpid()}.5"), "a cell hangs")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_cut_off_leaves_nothing_and_keeps_what_it_has(runtime: Path, number: signal.Signals) -> None:
-    process = begin_and_hang()
-    process.send_signal(number)
-    out, errors = process.communicate(timeout=20)
+    with one_done_and_one_hanging() as process:
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
     assert not marked(f"sleep\0{os.getpid()}.5")
@@ -160,9 +166,8 @@ def test_ctrl_c_in_a_terminal_ends_it_at_once(runtime: Path) -> None:
 
 
 def test_a_run_that_is_killed_goes_on(runtime: Path) -> None:
-    process = begin_and_hang()
-    process.kill()
-    process.communicate()
+    with one_done_and_one_hanging() as process:
+        process.kill()
     eventually(lambda: not marked(f"sleep\0{os.getpid()}.5"), "the command has ended")
     eventually(lambda: nothing_left(runtime))
     command = json.loads((OUT / "matrix.json").read_text())["command"]
@@ -247,4 +252,13 @@ def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run([*disk, *command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 5
     assert "No space left on device; the results so far are kept: make room, and go on with --resume" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_too_few_open_files_for_so_many_labs_are_told() -> None:
+    mtus = ",".join(str(mtu) for mtu in range(1400, 1412))
+    command = f"ulimit -Sn 48; exec {sys.executable} -m wanlab matrix pair.toml -j 12 --vary left.mtu={mtus} -- sleep 3"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2, done
+    assert "need more open files" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

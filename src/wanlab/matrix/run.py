@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wanlab.errors import MachineError, UsageError
+from wanlab.errors import KernelError, MachineError, UsageError
 from wanlab.matrix.attempt import Conditions, Stop, Stopped, attempt
 from wanlab.matrix.directory import Directory, read
 from wanlab.matrix.matrix import Matrix
@@ -79,6 +80,11 @@ def run_matrix(
         known = {cell: held.result(cell) for cell in matrix.cells}
         conditions = Conditions(matrix, held, timeout_s, capture, Stop())
         _Run(conditions, retries, progress or Progress()).through(known, jobs or len(os.sched_getaffinity(0)))
+    except (KernelError, OSError) as error:
+        if error.errno != errno.EMFILE:
+            raise
+        hint = "give fewer --jobs, or more files: ulimit -n"
+        raise UsageError("so many labs at once need more open files than this program may have", hint=hint) from None
     finally:
         held.close()
     return Results(matrix, tuple(known.values()), held.path, time.monotonic() - began)

@@ -156,7 +156,7 @@ class Capture:
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no descriptor: this thread must not fail for want of one
             for tap in self._taps:
                 selector.register(tap, selectors.EVENT_READ, tap)
             selector.register(self._stop, selectors.EVENT_READ)
@@ -181,7 +181,7 @@ class Capture:
 
     def _pause(self, seconds: float) -> bool:
         """Whether it was told to stop meanwhile."""
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             selector.register(self._stop, selectors.EVENT_READ)
             return bool(selector.select(seconds))
 
