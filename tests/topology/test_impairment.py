@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from tests.topology.helpers import refusal, toml
 from wanlab.errors import TopologyError
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.impairment import Bursts, Distribution, Impairment, LinkImpairment, QueueUnit
-from wanlab.topology.impairment_text import impairment_table, parse_impairment
+from wanlab.topology.impairment_text import impairment_table, parse_impairment, plain, rate_text
 from wanlab.topology.profiles import PROFILES
 from wanlab.topology.topology import Topology
 
@@ -210,3 +212,13 @@ def test_the_long_run_of_bursts_is_known() -> None:
     assert Bursts(1, 25, 90).loss_percent == pytest.approx(90 / 26)
     assert Bursts(0, 0).loss_percent == 0
     assert Impairment(bursts=Bursts(0, 50)).is_clean
+
+
+def test_the_reference_lists_every_profile_with_its_rates() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "file.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.* \| .* \| .*) \|$", page.partition("## Profiles")[2], re.MULTILINE))
+    assert list(rows) == list(PROFILES)
+    for name, profile in PROFILES.items():
+        for way, cell in zip((profile.up, profile.down), rows[name].split(" | ")[1:], strict=True):
+            assert f"{plain(way.delay_ms)}ms" in cell
+            assert rate_text(way.rate_bps or 0) in cell
