@@ -81,7 +81,7 @@ def test_a_chain_has_as_many_routers_as_asked_for_which_only_forward(name: str, 
         (
             "",
             "no lab '' in the catalogue and no such file; there is cable, carrier, chain, double-nat, dual-stack, "
-            "homes, ipv6-only, star, switch, two-lans",
+            "homes, ipv6-only, roaming, star, switch, two-continents, two-lans",
         ),
         ("star:0", "'0' is no size for lab 'star'; use a whole number, like star:10"),
         ("star:x", "'x' is no size for lab 'star'"),

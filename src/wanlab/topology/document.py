@@ -24,6 +24,7 @@ from wanlab.topology.nat import LINUX, to_table
 from wanlab.topology.network import Kind, LinkState
 from wanlab.topology.parse import (
     Address,
+    check_metric,
     check_mtu,
     parse_addresses,
     parse_firewall,
@@ -214,7 +215,7 @@ class _Reader:
             )
         if other is not node and "address" in table:
             at = self._at(*path, "address")
-        keys = ("name", "address", "mtu", "state", "impairment")
+        keys = ("name", "address", "mtu", "metric", "state", "impairment")
         node.connect(other, **{key: table.get(key) for key in keys}, source=at)
 
     # -- cables --------------------------------------------------------------------------------------------------
@@ -268,6 +269,7 @@ class _Reader:
             parse_subnets(table.get(key), self._at(*path, key))
         check_mtu(table.get("mtu"), self._at(*path, "mtu"))
         self._impairment(path, table)
+        check_metric(table.get("metric"), self._at(*path, "metric"))
         parse_state(table.get("state"), self._at(*path, "state"))
         name = table.get("name")
         if name is not None:
@@ -350,6 +352,7 @@ def _interface(port: Port) -> dict[str, Any]:
         name=port.name,
         address=_one_or_more(port.addresses),
         mtu=port.mtu,
+        metric=port.metric,
         state=_state(port.state),
         impairment=impairment_table(port.impairment),
     )

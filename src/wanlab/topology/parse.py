@@ -159,6 +159,13 @@ def check_mtu(mtu: int | None, where: Source | None) -> int | None:
     return mtu
 
 
+def check_metric(metric: int | None, where: Source | None) -> int | None:
+    """Refuse a metric that no route has."""
+    if metric is not None and not 0 <= metric < 1 << 31:
+        raise TopologyError(f"metric {metric} is out of range", where=where, hint="use 0 or more; the lowest wins")
+    return metric
+
+
 def parse_state(state: str | LinkState | None, where: Source | None) -> LinkState:
     """What became of an interface; it is up where nothing is said."""
     if state is None or isinstance(state, LinkState):

@@ -70,6 +70,7 @@ def _network(wiring: Wiring, prefixes: Mapping[str, tuple[PrefixPair, ...]]) -> 
             tuple(pair.outside for pair in prefixes.get(name, ())) if member.uplink is not None else (),
             cables.up((name, member.interface)),
             cables.carrier((name, member.interface)),
+            member.metric,
         )
         for name, places in wiring.members.items()
         for member, segment in places

@@ -133,6 +133,9 @@ class Interface(Table):
         description="Its address, or several; with a prefix length (10.1.0.1/24) or without. Chosen where not given.",
     )
     mtu: Mtu = Field(ABSENT, description="Its MTU in bytes; that of what it is plugged into where not given.")
+    metric: Annotated[int, Field(json_schema_extra={"minimum": 0})] = Field(
+        ABSENT, description="The metric of its default route: of several the lowest is used. 0, 100, 200 in order."
+    )
     state: State = Field(ABSENT, description="up; down: switched off in its node; unplugged: its cable is out.")
     impairment: ImpairmentOrName = Field(
         ABSENT, description="What its link does to packets; up is what this node sends. Nothing where not given."

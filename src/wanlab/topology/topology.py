@@ -23,6 +23,7 @@ from wanlab.topology.network import IPInterface, IPNetwork, Kind, LinkState
 from wanlab.topology.parse import (
     Address,
     Texts,
+    check_metric,
     check_mtu,
     parse_addresses,
     parse_firewall,
@@ -64,6 +65,8 @@ class Port:
     state: LinkState = LinkState.UP
     peer_state: LinkState = LinkState.UP
     """For a cable: the state of its far end."""
+    metric: int | None = None
+    """That of its default route, where it was given."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +93,7 @@ class Declared:
         impairment: Said = None,
         state: str | LinkState | None = None,
         peer_state: str | LinkState | None = None,
+        metric: int | None = None,
         source: Source | None = None,
     ) -> None:
         """Give this node one more interface, plugged into *to*.
@@ -97,7 +101,8 @@ class Declared:
         *to* is a switch, a router (its LAN is meant, unless this is a router too: then a cable between the two), or a
         host (a cable between the two). *name* is the interface's, else `eth0`, `eth1`, ...: first for what is plugged
         into switches and routers, then for cables, each in the order of these calls. *subnet*, *peer_name*,
-        *peer_address* and *peer_state* are for cables. *state* is "up", "down" or "unplugged". *impairment* is what the
+        *peer_address* and *peer_state* are for cables. *state* is "up", "down" or "unplugged". *metric* is that
+        of the default route there: of several the lowest is used. *impairment* is what the
         link does to packets: the name of a profile, a dictionary as a file's table is, or objects; `up` is what this
         node sends. Raises TopologyError.
         """
@@ -121,7 +126,7 @@ class Declared:
                 where=source,
                 hint=f"link {other.name!r} to the switch instead",
             )
-        if self.kind is Kind.SWITCH and (name or address or mtu or state):
+        if self.kind is Kind.SWITCH and (name or address or mtu or state or metric):
             raise TopologyError(
                 f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address, mtu or state",
                 where=source,
@@ -145,6 +150,7 @@ class Declared:
                 parse_impairment(impairment, lambda *keys: source, f"{self.kind.value} {self.name!r}"),
                 parse_state(state, source),
                 parse_state(peer_state, source),
+                check_metric(metric, source),
             )
         )
 

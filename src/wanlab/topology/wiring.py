@@ -31,6 +31,7 @@ class Member:
     advertises: bool = False
     addresses: list[IPInterface] = field(default_factory=list)
     state: LinkState = LinkState.UP
+    metric: int | None = None
 
     @property
     def uplink(self) -> Router | None:
@@ -264,7 +265,7 @@ class Wiring:
                 hint="give a switch or a cable that mtu",
             )
         where = port.source or node.source
-        member = Member(node, name, port.addresses, where, gateway, port.mtu, state=port.state)
+        member = Member(node, name, port.addresses, where, gateway, port.mtu, state=port.state, metric=port.metric)
         segment.members.append(member)
         self.members[node.name].append((member, segment))
         return member

@@ -14,7 +14,17 @@ from wanlab.errors import TopologyError, did_you_mean
 from wanlab.topology.catalogue.sized import chain, homes, star
 
 # In the order in which one learns from them.
-_FILES = ("cable", "switch", "two-lans", "double-nat", "carrier", "dual-stack", "ipv6-only")
+_FILES = (
+    "cable",
+    "switch",
+    "two-lans",
+    "double-nat",
+    "carrier",
+    "dual-stack",
+    "ipv6-only",
+    "roaming",
+    "two-continents",
+)
 
 
 @dataclass(frozen=True, slots=True)
