@@ -26,6 +26,7 @@ NATS: dict[str, Any] = {
         "mapping": "address-and-port-dependent", "filtering": "address-and-port-dependent", "ports": "random",
         "hairpin": "off",
     },
+    "pool": {"mapping": "endpoint-independent", "filtering": "address-dependent", "addresses": 2},
     "linux": "linux",
     "article": "article",
 }  # fmt: skip
@@ -60,6 +61,12 @@ def of(found: tuple[LiveMapping, ...], internal: LiveEndpoint, protocol: str = "
     return [each for each in found if each.internal == internal and each.protocol == protocol]
 
 
+def numbers(value: Any) -> set[int]:
+    """The numbers in what nft lists."""
+    parts = value["concat"] if isinstance(value, dict) else [value]
+    return {part for part in parts if isinstance(part, int)}
+
+
 def output(node: LabNode, *command: str) -> str:
     return str(node.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -81,12 +88,12 @@ def test_a_mapping_is_what_servers_outside_see(street_lab: Lab, nat: str) -> Non
     assert all(each.open == (nat == "independent") for each in found)
     for to, external in seen.items():
         (mapping,) = [each for each in found if each.external == LiveEndpoint(*external)]
-        whom = (to[0], None) if nat in ("address", "towards-address") else to
+        whom = (to[0], None) if nat in ("address", "towards-address", "pool") else to
         assert whom in {(peer.address, peer.port) for peer in mapping.peers}
         assert all(0 < peer.expires_s <= 300 for peer in mapping.peers)
 
 
-@pytest.mark.parametrize("nat", ["independent", "address", "strict", "towards-address"])
+@pytest.mark.parametrize("nat", ["independent", "address", "strict", "towards-address", "pool"])
 def test_time_left_is_that_of_the_rulesets_own_map(street_lab: Lab, nat: str) -> None:
     lab = street_lab
     host = lab[f"{nat}-host"]
@@ -95,11 +102,13 @@ def test_time_left_is_that_of_the_rulesets_own_map(street_lab: Lab, nat: str) ->
         inside.sendto(b"x", (str(lab["server"].address), 9))
         (mapping,) = eventually(lambda: of(lab[nat].mappings(), LiveEndpoint(str(host.address), port)))
         listed = json.loads(output(lab[nat], "nft", "-j", "list", "maps"))["nftables"]
+    # Whatever the maps are like: the elements in which the mapping's ports stand, in key or value.
+    ports = {port, mapping.external.port}
     expiries = [
         key["elem"]["expires"]
         for each in listed
-        for key, _ in each.get("map", {}).get("elem", ())
-        if port in key["elem"]["val"].get("concat", ()) or mapping.external.port in key["elem"]["val"]["concat"]
+        for key, value in each.get("map", {}).get("elem", ())
+        if "wl_udp" in each["map"]["name"] and ports & (numbers(key["elem"]["val"]) | numbers(value))
     ]
     assert expiries
     assert mapping.expires_s is not None

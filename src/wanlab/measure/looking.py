@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wanlab.runtime.process import Process
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0  # a NAT with some 100,000 mappings takes its time
 
 
 def look_in(lab: Lab, nodes: Iterable[str], module: str) -> dict[str, Any]:

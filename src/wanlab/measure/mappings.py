@@ -115,8 +115,7 @@ def look() -> None:
     try:
         memories = []
         for each in nftables.names_of_maps():
-            types = _types(each["type"])
-            if each["table"] == TABLE and (types[:2] == _ENDPOINT or types[1:3] == _ENDPOINT):
+            if each["table"] == TABLE and _concerns_ports(_types(each["type"])):
                 listed = nftables.as_json(f"list {each['kind']} {each['family']} {TABLE} {each['name']}")
                 memories.append({**each, "elem": listed[0][each["kind"]].get("elem", [])})
         chains = nftables.as_json("list chains")
@@ -151,19 +150,20 @@ _Key = tuple[str, LiveEndpoint, LiveEndpoint]
 class _Memory:
     def __init__(self, router: Node, look: Mapping[str, Any]) -> None:
         self.router = router
-        self.external = {str(address.ip) for address in router.primary.addresses}
+        self.external = [str(address.ip) for address in router.primary.addresses if address.version == 4]
         self.known: dict[_Key, _Known] = {}
+        self.by_external: dict[tuple[str, LiveEndpoint], list[_Known]] = {}
         self._look = look
 
     def mappings(self) -> list[LiveMapping]:
         for each in self._look["maps"]:
             if "map" in each:
                 self._map(each)
+        for connection in self._look["connections"]:
+            self._connection(connection)
         for each in self._look["maps"]:
             if "map" not in each:
                 self._set(each)
-        for connection in self._look["connections"]:
-            self._connection(connection)
         nat = self.router.nat
         opened = nat is not None and nat.filtering is Filtering.ENDPOINT_INDEPENDENT
         found = [self._mapping(key, known, opened) for key, known in self.known.items()]
@@ -173,33 +173,56 @@ class _Memory:
 
     def _mapping(self, key: _Key, known: _Known, opened: bool) -> LiveMapping:
         protocol, internal, external = key
+        for address, port in list(known.peers):
+            if port is not None and (address, None) in known.peers:  # all of its ports are let in
+                del known.peers[address, port]
         peers = tuple(sorted((Peer(*who, seconds) for who, seconds in known.peers.items()), key=str))
         expires = known.flows if known.timer is None else known.timer
         in_maps = protocol in ("udp", "tcp") and "." in internal.address
         return LiveMapping(self.router.name, protocol, internal, external, expires, peers, opened and in_maps)
 
     def _of(self, protocol: str, internal: LiveEndpoint, external: LiveEndpoint) -> _Known:
-        return self.known.setdefault((protocol, internal, external), _Known())
+        known = self.known.get((protocol, internal, external))
+        if known is None:
+            known = self.known[protocol, internal, external] = _Known()
+            self.by_external.setdefault((protocol, external), []).append(known)
+        return known
 
     def _map(self, declared: Mapping[str, Any]) -> None:
         """A map from external to internal endpoints, or the other way round; more of the key may be a peer's."""
-        types = _types(declared["type"])
         for key, data, seconds in _elements(declared):
-            protocol, endpoint, _ = _parted(declared["name"], types, key)
+            protocol, endpoint, _ = self._parted(declared, key)
             other = LiveEndpoint(str(data[0]), int(data[1]))
             inside, outside = (other, endpoint) if endpoint.address in self.external else (endpoint, other)
             known = self._of(protocol, inside, outside)
             known.timer = max(seconds, known.timer or 0)
 
     def _set(self, declared: Mapping[str, Any]) -> None:
-        """A set of external endpoints with those who may send to them."""
-        types = _types(declared["type"])
+        """A set of external endpoints that are taken, or of these with those who may send to them."""
         for key, _, seconds in _elements(declared):
-            protocol, external, peer = _parted(declared["name"], types, key)
-            if peer and external.address in self.external:
-                for (named, _, outside), known in self.known.items():
-                    if (named, outside) == (protocol, external):
-                        known.let_in(str(peer[0]), int(peer[1]) if len(peer) > 1 else None, seconds)
+            protocol, external, peer = self._parted(declared, key)
+            for known in self.by_external.get((protocol, external), ()):
+                if peer:
+                    known.let_in(str(peer[0]), int(peer[1]) if len(peer) > 1 else None, seconds)
+                else:
+                    known.timer = max(seconds, known.timer or 0)
+
+    def _parted(self, declared: Mapping[str, Any], key: Sequence[Any]) -> tuple[str, LiveEndpoint, list[Any]]:
+        """A key as protocol, endpoint, and what is left.
+
+        The protocol is in the key, or in the map's name; so is an external address: the name ends in which it is.
+        """
+        rest, name = list(key), str(declared["name"])
+        types = _types(declared["type"])
+        protocol = next((word for word in name.split("_") if word in ("udp", "tcp")), "")
+        if types[0] == _PROTOCOL:
+            first = rest.pop(0)
+            protocol, types = _NUMBERS.get(first, str(first)), types[1:]
+        if types[0] == _PORT:
+            number = re.search(r"\d+\Z", name)
+            place = int(number[0]) if number else 0
+            rest.insert(0, self.external[place] if place < len(self.external) else "0.0.0.0")
+        return protocol, LiveEndpoint(str(ip_address(rest[0])), int(rest[1])), rest[2:]
 
     def _connection(self, connection: Mapping[str, Any]) -> None:
         one, other = connection["original"], connection["reply"]
@@ -218,8 +241,7 @@ class _Memory:
         for internal, external, peer in pairs:
             known = self._of(connection["protocol"], internal, external)
             known.flows = max(seconds, known.flows)
-            if (peer.address, None) not in known.peers:  # else all of its ports are let in
-                known.let_in(peer.address, None if pings else peer.port, seconds)
+            known.let_in(peer.address, None if pings else peer.port, seconds)
 
     def _asked_for(self) -> Iterator[LiveMapping]:
         """What the port mapping server has put into its chain."""
@@ -241,6 +263,12 @@ class _Memory:
                 yield LiveMapping(self.router.name, str(found["protocol"]), internal, external, None, (), True, True)
 
 
+def _concerns_ports(types: Sequence[str]) -> bool:
+    """Whether a set or map of such keys can be one of external ports or of endpoints."""
+    rest = types[1:] if types[0] == _PROTOCOL else types
+    return tuple(rest[:2]) == _ENDPOINT or tuple(rest[:2]) in ((_PORT,), (_PORT, _ADDRESS))
+
+
 def _types(declared: str | Sequence[str]) -> tuple[str, ...]:
     return (declared,) if isinstance(declared, str) else tuple(declared)
 
@@ -260,14 +288,3 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value["concat"])
     return value if isinstance(value, list) else [value]
-
-
-def _parted(name: str, types: Sequence[str], key: Sequence[Any]) -> tuple[str, LiveEndpoint, list[Any]]:
-    """A key as protocol, endpoint, and what is left. The protocol is in the key, or in the map's name."""
-    protocol = next((word for word in re.split(r"\W|_", name) if word in ("udp", "tcp")), "")
-    rest = list(key)
-    if types[0] == _PROTOCOL:
-        first = rest.pop(0)
-        protocol = _NUMBERS.get(first, str(first))
-    address = str(ip_address(rest[0]))
-    return protocol, LiveEndpoint(address, int(rest[1])), rest[2:]
