@@ -8,6 +8,7 @@ import typer
 
 from wanlab.cli import complete
 from wanlab.cli.options import Json, UpLab
+from wanlab.errors import UsageError
 
 if TYPE_CHECKING:
     from wanlab.measure.explain import Explanation
@@ -17,6 +18,17 @@ def explain(
     a: Annotated[str, typer.Argument(metavar="A", help="A host.", autocompletion=complete.nodes)],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.", autocompletion=complete.nodes)],
     *,
+    udp: Annotated[
+        int | None,
+        typer.Option(
+            "--udp",
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="By UDP, from this port.",
+            show_default=False,
+        ),
+    ] = None,
     tcp: Annotated[bool, typer.Option("--tcp", help="By TCP; without this by UDP.")] = False,
     rendezvous: Annotated[
         str | None,
@@ -41,7 +53,10 @@ def explain(
     from wanlab.measure.explain import explain as explain_in
     from wanlab.measure.punch_machine import Transport
 
-    explanation = explain_in(attach(lab), a, b, Transport.TCP if tcp else Transport.UDP, rendezvous)
+    if tcp and udp is not None:
+        raise UsageError("either --udp or --tcp", hint="explain one after the other")
+    transport = Transport.TCP if tcp else Transport.UDP
+    explanation = explain_in(attach(lab), a, b, transport, rendezvous=rendezvous, udp_port=udp)
     if json:
         print_json(explanation.to_json())
     else:

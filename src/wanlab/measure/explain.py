@@ -8,26 +8,25 @@ it is asked what would help.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import UsageError
+from wanlab.measure.cures import Side, cures, relay
 from wanlab.measure.punch import Punch, punch_many
-from wanlab.measure.punch_machine import Transport, candidates
-from wanlab.measure.punch_theory import Prediction, birthday, describe_odds, predict
+from wanlab.measure.punch_machine import Transport
+from wanlab.measure.punch_theory import Prediction, predict
 from wanlab.measure.story import Endpoint, Fate, Story
 from wanlab.measure.trace import Trace
 from wanlab.measure.trace_reasons import in_words
 from wanlab.topology.journey import Atlas
-from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, PortMapping, Ports, Unsolicited
+from wanlab.topology.nat import Hairpin, Mapping, Nat, Unsolicited
 from wanlab.topology.network import Kind, Network, Node
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
-
-_SOCKETS, _PROBES = 256, 1024  # of a birthday attack, as those who use it do
-_RELAYS = {Transport.UDP: "UDP", Transport.TCP: "TCP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +84,44 @@ class Explanation:
 
 
 def explain(
-    lab: Lab, a: str, b: str, transport: Transport = Transport.UDP, rendezvous: str | None = None
+    lab: Lab,
+    a: str,
+    b: str,
+    transport: Transport = Transport.UDP,
+    *,
+    rendezvous: str | None = None,
+    udp_port: int | None = None,
 ) -> Explanation:
     """Let hosts *a* and *b* of a lab that is up try to connect, and explain what happens.
 
-    *rendezvous*: a host that both reach; chosen if left out. Raises NoSuchNode, UsageError where there is none.
+    *rendezvous*: a host that both reach; chosen if left out. *udp_port*: what both send from by UDP; a free one if left
+    out. Raises NoSuchNode, UsageError where there is no rendezvous, or the port is taken.
     """
     for name in (a, b):
         if lab.network[name].kind is not Kind.HOST:
             raise UsageError(f"{name!r} is a {lab.network[name].kind.value}", hint="name two hosts")
     if a == b:
         raise UsageError(f"{a!r} and itself", hint="name two hosts")
-    return explain_many(lab, [(a, b)], transport, rendezvous or meeting_place(lab.network, a, b))[0]
+    place = lab.network[rendezvous].name if rendezvous else meeting_place(lab.network, a, b)
+    try:
+        return explain_many(lab, [(a, b)], transport, place, udp_port=udp_port)[0]
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise UsageError(f"a port is taken in {a!r}, {b!r} or {place!r}", hint="end what uses it") from None
 
 
 def explain_many(
-    lab: Lab, pairs: Sequence[tuple[str, str]], transport: Transport, rendezvous: str
+    lab: Lab,
+    pairs: Sequence[tuple[str, str]],
+    transport: Transport,
+    rendezvous: str,
+    *,
+    udp_port: int | None = None,
 ) -> list[Explanation]:
     """Many pairs at once; a host may be in any number of them."""
     with Trace(lab, filter=transport.value) as trace:
-        punches = punch_many(lab, pairs, rendezvous, transport)
+        punches = punch_many(lab, pairs, rendezvous, transport, udp_port=udp_port)
     return [_Case(lab.network, punch, transport, rendezvous, trace.stories).explanation() for punch in punches]
 
 
@@ -191,6 +208,21 @@ class _Case:
         nats = self._nats()
         return None if nats is None else predict(*nats, self._transport)
 
+    def _helps(self) -> Iterator[str]:
+        a, b = self._punch.a, self._punch.b
+        for name in sorted(set(self._routers[a]) & set(self._routers[b])):
+            nat = self._network[name].nat
+            if nat is not None and nat.hairpin is Hairpin.OFF:
+                yield f"hairpinning at {name}, or meeting by their addresses inside"
+        nats = self._nats()
+        if nats is not None:
+            first, second = (
+                Side(name, self._routers[name][0] if self._routers[name] else None, nat)
+                for name, nat in zip((a, b), nats, strict=True)
+            )
+            yield from cures(first, second, self._transport)
+        yield relay(nats or (), self._transport)
+
     def _path(self) -> tuple[str, ...]:
         there = [s for s in self._stories if s.sender == self._punch.a and s.last == self._punch.b and s.delivered]
         return tuple(crossing.node for crossing in there[-1].crossings) if there else ()
@@ -275,67 +307,6 @@ class _Case:
             "mapping",
             f"{router.name} gave {me} another {what} for {other}: {source}, where the rendezvous saw {seen}; "
             f"its mapping is {in_words(router.nat.mapping)}",
-        )
-
-    # -- what would help -----------------------------------------------------------------------------------------
-
-    def _helps(self) -> Iterator[str]:
-        nats = self._nats()
-        shared = set(self._routers[self._punch.a]) & set(self._routers[self._punch.b])
-        for name in sorted(shared):
-            nat = self._network[name].nat
-            if nat is not None and nat.hairpin is Hairpin.OFF:
-                yield f"hairpinning at {name}, or meeting by their addresses inside"
-        if nats is not None:
-            yield from self._cures(nats)
-        outlets = {nat.udp_ports for nat in nats or () if nat is not None and nat.udp_ports is not None}
-        way = "over TCP port 443, which guest networks leave open" if outlets else f"over {_RELAYS[self._transport]}"
-        yield f"a relay (TURN) that both reach, {way}"
-
-    def _cures(self, nats: tuple[Nat | None, Nat | None]) -> Iterator[str]:
-        for side, name in enumerate((self._punch.a, self._punch.b)):
-            nat = nats[side]
-            if nat is None:
-                continue
-            router = self._routers[name][0]
-            mapped = replace(
-                nat,
-                mapping=Mapping.ENDPOINT_INDEPENDENT,
-                filtering=Filtering.ENDPOINT_INDEPENDENT,
-                unsolicited=Unsolicited.DROP,
-                hairpin=Hairpin.OFF,
-                overloading=False,
-                port_mapping=PortMapping.OFF,
-            )
-            if self._would(nats, side, mapped):
-                yield f"a port mapping for {name} at {router} (NAT-PMP, PCP or UPnP)"
-            if nat.unsolicited is not Unsolicited.DROP and self._would(
-                nats, side, replace(nat, unsolicited=Unsolicited.DROP)
-            ):
-                yield f"silence of {router} towards what nobody asked for"
-            yield from self._luck(nats, side, name)
-
-    def _would(self, nats: tuple[Nat | None, Nat | None], side: int, other: Nat) -> bool:
-        changed = (other, nats[1]) if side == 0 else (nats[0], other)
-        return predict(*changed, self._transport).connects
-
-    def _luck(self, nats: tuple[Nat | None, Nat | None], side: int, name: str) -> Iterator[str]:
-        """A birthday attack: *name* has the ports that cannot be known, and the other's is known."""
-        nat, other = nats[side], nats[1 - side]
-        if nat is None or nat.mapping is Mapping.ENDPOINT_INDEPENDENT or self._transport is Transport.TCP:
-            return
-        if nat.udp_ports is not None or (other is not None and other.udp_ports is not None):
-            return
-        if other is not None and other.mapping is not Mapping.ENDPOINT_INDEPENDENT:
-            return
-        if nat.ports is Ports.SEQUENTIAL:
-            yield f"guessing {name}'s next port: {self._routers[name][0]} gives them in order"
-            return
-        ports = candidates(nat)
-        odds = birthday(min(_SOCKETS, ports), min(_PROBES, ports), ports)
-        yield (
-            f"a birthday attack: {_SOCKETS} sockets of {name}, {_PROBES} probes from the other side, "
-            f"{describe_odds(odds)} to get through"
         )
 
 

@@ -57,14 +57,20 @@ def punch_many(
     rendezvous: str,
     transport: Transport = Transport.UDP,
     *,
+    udp_port: int | None = None,
     progress: Progress | None = None,
 ) -> list[Punch]:
-    """Many pairs at the same time, each with fresh sockets: see :func:`punch`. A host may be in any number of pairs."""
+    """Many pairs at the same time, each with fresh sockets: see :func:`punch`. A host may be in any number of pairs.
+
+    *udp_port*: what UDP is sent from, at both; then a host is in one pair only. Raises OSError where it is taken.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     at_once = max(1, min(_MOST_PAIRS, soft // 2 // _DESCRIPTORS[transport]))
     results: list[Punch] = []
     for start in range(0, len(pairs), at_once):
         volley = _VOLLEYS[transport](lab, pairs[start : start + at_once], rendezvous)
+        if isinstance(volley, UdpVolley):
+            volley.port = udp_port
         results += [_result(a, b) for a, b in volley.run()]
         if progress is not None:
             progress(len(results), len(pairs))

@@ -27,6 +27,8 @@ class UdpVolley(Volley):
     """Pairs that punch over UDP."""
 
     sockets: dict[tuple[int, int], Opened] = field(default_factory=dict)
+    port: int | None = None
+    """The port that peers send from; None: each has one of its own."""
 
     def open_rendezvous(self, peers: Sequence[tuple[Peer, Peer]]) -> None:
         counter = self.open(self.rendezvous, socket.SOCK_DGRAM)
@@ -46,14 +48,18 @@ class UdpVolley(Volley):
     def call(self, peer: Peer) -> None:
         key = peer.number, peer.side
         if key not in self.sockets:
-            self.sockets[key] = self.open_socket(peer)
+            self.sockets[key] = self.open_socket(peer, self.port)
         address = str(self.lab[self.rendezvous].address)
         self.say(peer, Word.HERE, (address, RENDEZVOUS_PORT))
 
-    def open_socket(self, peer: Peer) -> Opened:
-        """A socket of *peer*'s on a port of its own, which answers who speaks to it."""
+    def open_socket(self, peer: Peer, port: int | None = None) -> Opened:
+        """A socket of *peer*'s on that port, or one of its own, which answers who speaks to it. Raises OSError."""
         mine = Opened(self.open(peer.node, socket.SOCK_DGRAM))
-        peer.port = bind_to_new_port(mine.endpoint)
+        if port is None:
+            peer.port = bind_to_new_port(mine.endpoint)
+        else:
+            mine.endpoint.bind(("0.0.0.0", port))
+            peer.port = port
         self.watch(mine.endpoint, selectors.EVENT_READ, lambda: self._hear(peer, mine))
         return mine
 
