@@ -38,9 +38,7 @@ _AT_A_TIME = 2000  # packets that are thought about before it is read again what
 class Trace:
     """Traces from now on, until `close`; as a context manager until the end of the `with`::
 
-        from wanlab.measure.trace import Trace
-
-        with Lab("two-lans") as lab, Trace(lab, filter="icmp") as trace:
+        with Lab("two-lans") as lab, lab.trace(filter="icmp") as trace:
             lab["alice"].run(["ping", "-c1", "coordinator"])
         for story in trace.stories:
             print(story)

@@ -34,6 +34,7 @@ from wanlab.topology.topology import Topology
 if TYPE_CHECKING:
     from wanlab.measure.capture import Capture
     from wanlab.measure.mappings import LiveMapping
+    from wanlab.measure.trace import Trace
     from wanlab.measure.verify import Report
 
 Progress = Callable[[int, int], None]
@@ -283,6 +284,16 @@ class Lab(Changing):
         from wanlab.measure.capture import Capture
 
         return Capture(self, ends or None, filter=filter, snap_bytes=snap_bytes, most_bytes=most_bytes)
+
+    def trace(self, *senders: str, filter: str = "") -> Trace:
+        """Follow the packets that are sent from now on, by these nodes or by all, and tell what became of each.
+
+        *filter*: which, in tcpdump's words. To be used in a `with`; after it see `stories`. Raises NoSuchNode,
+        UsageError, MachineError.
+        """
+        from wanlab.measure.trace import Trace
+
+        return Trace(self, senders=senders, filter=filter)
 
     def shell(self, args: Arguments, **options: Unpack[ProcessOptions]) -> Process:
         """Start a program of no node, in a view where `ip netns exec alice ...` reaches the nodes."""
