@@ -58,7 +58,7 @@ def test_a_router_that_reboots_is_up_again_when_the_verb_returns() -> None:
 
 def test_a_link_goes_down_and_up_and_a_cable_elsewhere() -> None:
     assert "alice: eth0 down" in must("link", "alice", "down").splitlines()
-    assert "alice  10.1.0.1, down" in must("graph")
+    assert [line.split()[0] for line in must("graph").splitlines() if "down" in line] == ["down"]
     assert json.loads(must("inspect", "alice", "--json"))["interfaces"][0]["state"] == "down"
     assert wanlab("exec", "alice", "ping", "-c1", "-W1", "coordinator").returncode != 0
     assert must("link", "alice:eth0", "up").endswith("2 steps\n")

@@ -120,7 +120,10 @@ def test_a_node_of_another_topology_is_refused(lab: Topology) -> None:
         (lambda t: t.nodes["laptop"].connect("wan", subnet="10.0.0.0/24"), "are for cables"),
         (lambda t: t.nodes["laptop"].connect("wan", peer_name="x"), "are for cables"),
         (lambda t: t.nodes["wan"].connect("laptop"), "cannot be plugged into host 'laptop'"),
-        (lambda t: t.nodes["wan"].connect(t.switch("x"), address="5.5.5.9"), "ports have no name, address or mtu"),
+        (
+            lambda t: t.nodes["wan"].connect(t.switch("x"), address="5.5.5.9"),
+            "ports have no name, address, mtu or state",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_when_it_is_declared(lab: Topology, call: object, message: str) -> None:
