@@ -196,13 +196,6 @@ static void raise_bridge(int netlink)
     check_no_errors(netlink, "bridge");
 }
 
-/* A veth end is made with a queue for each processor and, not asked for more, left with one: that waits for RCU. */
-static void put_one_queue(struct request *r)
-{
-    put_u32(r, IFLA_NUM_TX_QUEUES, 1);
-    put_u32(r, IFLA_NUM_RX_QUEUES, 1);
-}
-
 /* One request: the port here, up and in the bridge; eth0 in the host's namespace. */
 static void add_cable(int switch_netlink, int host, int host_namespace)
 {
@@ -213,7 +206,6 @@ static void add_cable(int switch_netlink, int host, int host_namespace)
     put_link(&r, FIRST_PORT + host, IFF_UP);
     put_text(&r, IFLA_IFNAME, port);
     put_u32(&r, IFLA_MASTER, BRIDGE);
-    put_one_queue(&r);
     struct rtattr *info = nest(&r, IFLA_LINKINFO);
     put_text(&r, IFLA_INFO_KIND, "veth");
     struct rtattr *data = nest(&r, IFLA_INFO_DATA);
@@ -221,7 +213,6 @@ static void add_cable(int switch_netlink, int host, int host_namespace)
     put_link(&r, HOST_END, 0); /* not up yet: while it is made it has no peer (veth_open, ENOTCONN) */
     put_text(&r, IFLA_IFNAME, "eth0");
     put_u32(&r, IFLA_NET_NS_FD, (unsigned)host_namespace);
-    put_one_queue(&r);
     close_nest(&r, peer);
     close_nest(&r, data);
     close_nest(&r, info);

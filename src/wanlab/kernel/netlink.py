@@ -24,7 +24,6 @@ _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
 _IFLA_TXQLEN, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 13, 28, 29, 1 << 3
-_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFF_UP = 0x1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
@@ -267,11 +266,7 @@ def _route(destination: str, via: str, index: int, metric: int) -> bytes:
 
 def _end(end: tuple[str, int, int, str | None, int]) -> bytes:
     name, _, namespace, mac, mtu = end
-    body = _text(_IFLA_IFNAME, name) + _number(_IFLA_NET_NS_FD, namespace) + _number(_IFLA_MTU, mtu) + _mac(mac)
-    # Else it is made with a queue for each processor and all but one are put out of use, and the kernel waits until no
-    # processor is using them, with everybody's rtnl in its hand (veth_init_queues in drivers/net/veth.c). A person
-    # who types need not care: it is one queue that works, either way.
-    return body + _number(_IFLA_NUM_TX_QUEUES, 1) + _number(_IFLA_NUM_RX_QUEUES, 1)
+    return _text(_IFLA_IFNAME, name) + _number(_IFLA_NET_NS_FD, namespace) + _number(_IFLA_MTU, mtu) + _mac(mac)
 
 
 def _words(message: bytes) -> str:
