@@ -14,6 +14,7 @@ from wanlab import Lab, Topology
 from wanlab.plan.compile import compile_network
 from wanlab.plan.script import write_script
 from wanlab.topology import catalogue
+from wanlab.topology.document import rebuild
 from wanlab.topology.network import Network
 
 
@@ -24,7 +25,21 @@ def test_the_script_and_the_kernel_make_the_same_lab(shape: str) -> None:
 
 @pytest.mark.parametrize("name", [*catalogue.names(), "chain:5"])
 def test_the_script_and_the_kernel_make_the_same_lab_of_the_catalogue(name: str) -> None:
-    compare(Topology.load(name))
+    topology = Topology.load(name)
+    # The script impairs by netem alone: without it, all the rest of such a lab can still be compared.
+    compare(unimpaired(topology) if refusal("netem") else topology)
+
+
+def unimpaired(topology: Topology) -> Topology:
+    document = topology.to_document()
+    for section in ("switch", "router", "host"):
+        for table in document.get(section, {}).values():
+            several = table.get("interface")
+            for each in (table, *(several if isinstance(several, list) else ())):
+                each.pop("impairment", None)
+    for link in document.get("link", ()):
+        link.pop("impairment", None)
+    return rebuild(document)
 
 
 def test_the_script_and_the_kernel_make_the_same_lab_of_impaired_links() -> None:
