@@ -24,6 +24,7 @@ VERBS = (
     "capture",
     "trace",
     "explain",
+    "top",
     "verify",
     "nat",
     "punch-grid",
@@ -115,7 +116,7 @@ def completed(words: str) -> list[str]:
 def test_verbs_and_labs_of_the_catalogue_are_completed(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("")
     assert completed("wanlab in") == ["inspect"]
-    assert completed("wanlab up t") == ["two-lans"]
+    assert completed("wanlab up two-l") == ["two-lans"]
     assert "mine.toml" in completed("wanlab up ")
     assert completed("wanlab catalog c") == ["cable", "carrier", "chain"]
 

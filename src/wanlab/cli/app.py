@@ -33,6 +33,7 @@ from wanlab.cli.reboot import reboot
 from wanlab.cli.record import record
 from wanlab.cli.script import script
 from wanlab.cli.shell import shell
+from wanlab.cli.top import top
 from wanlab.cli.trace import trace
 from wanlab.cli.up import up
 from wanlab.cli.verify import verify
@@ -107,6 +108,7 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     capture,
     trace,
     explain,
+    top,
     verify,
     nat,
     punch_grid,
