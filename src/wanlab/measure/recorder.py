@@ -21,7 +21,7 @@ from wanlab.errors import UsageError
 from wanlab.measure.bpf import Program, compile_filter
 from wanlab.measure.ends import Place, bridges, end_names, lab_filter, places
 from wanlab.measure.packet_ring import LATE_NS, PacketRing, close_rings, frames, open_rings
-from wanlab.measure.packet_tap import MOST_BYTES
+from wanlab.measure.packet_tap import MOST_BYTES, start_clock
 from wanlab.measure.translations import Pupil, TrackingFeed, Translations
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Recorder:
         self._feed = TrackingFeed(lab, nodes, self._translations, *pupils)
         self._watch = lab.watch()
         self._translating = [place.node in self._feed.nodes for place in listening]
+        start_clock()  # else each ring looks at the clock by itself, and two captures tell one packet's time apart
         self._rings = self._open(lab, listening, program, snap_bytes)
         self._numbers: list[dict[int, int]] = [{} for _ in self._rings]
         """Of each ring, which end an index of an interface is; -1: none that is wanted."""
