@@ -3,10 +3,10 @@
 
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check lint format-check types format bench clean
+.PHONY: help demo test test-stock-kernel setup check lint format-check types format bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 19
 
 demo: ## bring up the lab two-lans, prove it, show it, take it down
 	@tools/setup demo
@@ -15,6 +15,10 @@ demo: ## bring up the lab two-lans, prove it, show it, take it down
 test: ## run the tests (as root: as root and as an ordinary user); ARGS="-k nat -n auto" goes to pytest
 	@tools/setup test
 	@tools/test $(ARGS)
+
+test-stock-kernel: ## run the tests that the kernel matters to in Debian's own, emulated; ARGS="..." goes to pytest
+	@tools/setup stock-kernel
+	@tools/test-stock-kernel $(ARGS)
 
 setup: ## set up all that working on wanlab needs, and nothing more
 	@tools/setup test
@@ -43,5 +47,5 @@ bench: ## measure; ARGS="..." goes to the benchmarks
 	$(PY) -m benchmarks $(ARGS)
 
 clean: ## remove what these targets made, .venv included
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .stock-kernel .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
