@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from wanlab.cli.console import table_console
 from wanlab.matrix.grid import Grid, grids
 from wanlab.matrix.results import Result, Results, State, seconds_in_short
 from wanlab.matrix.run import Progress
@@ -101,9 +102,7 @@ class _Screen(Progress):
 
 def print_results(results: Results, console: Console | None = None) -> None:
     """Print the grids, what their marks mean, each cell that did not pass, and where to read more."""
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(file=console.file, width=_WIDE, highlight=False)
+    console = table_console(_WIDE, console)
     for grid in grids(results):
         _print_grid(grid, console)
     console.print("   ".join(f"{state.mark} {state.words}" for state in results.counts))

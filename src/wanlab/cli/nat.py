@@ -69,13 +69,12 @@ def nat(
 
 
 def _print(found: Sequence[Measured]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=_WIDE, highlight=False)
+    from wanlab.cli.console import table_console
+
+    console = table_console(_WIDE)
     marks = {True: ("ok", "green"), False: ("DIFFERS", "bold red"), None: ("-", "")}
     for number, measured in enumerate(found):
         if number:

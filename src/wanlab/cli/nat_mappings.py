@@ -21,18 +21,16 @@ _MOST_ROWS = 500  # of a table that a person looks at
 
 def show_mappings(lab: Lab, routers: Sequence[str] | None, *, watch: bool, json: bool) -> None:
     """Print them once, or each second until Ctrl-C; as JSON then one line each time."""
-    from rich.console import Console
     from rich.live import Live
 
+    from wanlab.cli.console import table_console
     from wanlab.cli.text import print_json
     from wanlab.measure.mappings import mappings
 
     if json and not watch:
         print_json([each.to_json() for each in mappings(lab, routers)])
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=_WIDE, highlight=False)
+    console = table_console(_WIDE)
     if not watch:
         console.print(_table(mappings(lab, routers)))
         return

@@ -112,14 +112,12 @@ class _Progress:
 
 def print_grid(grid: Grid, console: Console | None = None) -> None:
     """Print each transport's grid, what its marks mean, what luck is worth, and what differs."""
-    from rich.console import Console
     from rich.text import Text
 
+    from wanlab.cli.console import table_console
     from wanlab.measure.punch_page import outcome, tell
 
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(file=console.file, width=_WIDE, highlight=False)
+    console = table_console(_WIDE, console)
     for transport in grid.transports:
         _print_one(grid, transport, console)
     console.print(_legend(grid))

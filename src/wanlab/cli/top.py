@@ -69,17 +69,15 @@ def top(
     Each direction on its own: packets and bytes in all, and each second; what was lost by chance, because a queue was
     full, or because an end was down; and what is being delayed now.
     """
-    from rich.console import Console
     from rich.live import Live
 
+    from wanlab.cli.console import table_console
     from wanlab.cli.target import attach
 
     attached = attach(lab)
     for node in nodes or ():
         _ = attached.network[node]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=_WIDE, highlight=False)
+    console = table_console(_WIDE)
     looks = _looks(attached, nodes, interval, once)
     if json:
         for ways in looks:

@@ -32,13 +32,12 @@ def verify(lab: UpLab = None, json: Json = False) -> int:
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the checks as a table, and the outcome below it."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(file=console.file, width=_WIDE, highlight=False)
+    from wanlab.cli.console import table_console
+
+    console = table_console(_WIDE, console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "group", "what", "expected", "seen"):
         table.add_column(heading, overflow="fold")
