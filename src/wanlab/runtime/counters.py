@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from wanlab.kernel.execute import Namespaces
@@ -67,7 +67,28 @@ def read_counters(namespaces: Namespaces, nodes: Iterable[str], wire: Wire | Non
 
 
 def _by_kernel(node: str, each: Traffic, netem: Queue | None) -> Counters:
-    dropped, waiting = (0, 0) if netem is None else (netem.dropped, netem.waiting)
+    counted = _passed(node, each)
+    if netem is None:
+        return replace(counted, lost=0, overflowed=0)
+    return replace(counted, impaired=netem.dropped, waiting=netem.waiting)
+
+
+def _by_wire(node: str, each: Traffic, tally: dict[str, int], tap: Traffic | None) -> Counters:
+    unread = tap.sent_dropped if tap is not None else 0  # more came at once than the tap holds: a queue, too
+    overflowed = tally["overflowed"] + unread
+    counted = _passed(node, each)
+    return replace(
+        counted,
+        refused=counted.refused + tally["refused"],
+        impaired=tally["lost"] + overflowed,
+        lost=tally["lost"],
+        overflowed=overflowed,
+        waiting=tally["held"],
+    )
+
+
+def _passed(node: str, each: Traffic) -> Counters:
+    """What the interface itself has counted."""
     return Counters(
         node,
         each.name,
@@ -76,26 +97,4 @@ def _by_kernel(node: str, each: Traffic, netem: Queue | None) -> Counters:
         each.received_packets,
         each.received_bytes,
         each.sent_dropped + each.received_dropped,
-        dropped,
-        None if netem else 0,
-        None if netem else 0,
-        waiting,
-    )
-
-
-def _by_wire(node: str, each: Traffic, tally: dict[str, int], tap: Traffic | None) -> Counters:
-    unread = tap.sent_dropped if tap is not None else 0  # more came at once than the tap holds: a queue, too
-    overflowed = tally["overflowed"] + unread
-    return Counters(
-        node,
-        each.name,
-        each.sent_packets,
-        each.sent_bytes,
-        each.received_packets,
-        each.received_bytes,
-        each.sent_dropped + each.received_dropped + tally["refused"],
-        tally["lost"] + overflowed,
-        tally["lost"],
-        overflowed,
-        tally["held"],
     )
