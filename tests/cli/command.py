@@ -6,14 +6,17 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.labs import descendants, eventually
 
@@ -32,6 +35,39 @@ def must(*arguments: str, **options: Any) -> str:
     done = wanlab(*arguments, **options)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
+
+
+class UntilCtrlC:
+    """A verb that runs until Ctrl-C, from when it says that it has begun; at the end of the `with` it gets one.
+
+    Unless it has ended by itself.
+    """
+
+    def __init__(self, *arguments: str, begun: str, prefix: Sequence[str] = (), stdout: int = subprocess.PIPE) -> None:
+        self.process = subprocess.Popen(
+            [*prefix, *WANLAB, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True
+        )
+        self.output = self.said = ""
+        """What it printed: to stdout, and to stderr after its first line."""
+        self._begun = begun
+
+    def __enter__(self) -> Self:
+        assert self.process.stderr is not None
+        first = self.process.stderr.readline()
+        assert re.fullmatch(self._begun, first), first
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; its exit status."""
+        if not self.said:
+            output, self.said = self.process.communicate(timeout=30)
+            self.output = output or ""
+        return self.process.returncode
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -13,37 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import WANLAB, OnTerminal, must, wanlab
+from tests.cli.command import WANLAB, OnTerminal, UntilCtrlC, must, wanlab
 from tests.measure.test_capture import tshark
 from wanlab import Lab
 
 
-class Capturing:
-    """`wanlab capture` that listens; at the end of the `with` it gets a Ctrl-C, unless it has ended."""
+class Capturing(UntilCtrlC):
+    """`wanlab capture` that listens."""
 
     def __init__(self, *arguments: str, prefix: Sequence[str] = (), stdout: int = subprocess.PIPE) -> None:
-        command = [*prefix, *WANLAB, "capture", *arguments]
-        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
-        self.output = self.said = ""
-        """What it printed: to stdout, and to stderr after its first line."""
-
-    def __enter__(self) -> Capturing:
-        assert self.process.stderr is not None
-        first = self.process.stderr.readline()
-        assert first.startswith("capturing at "), first
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        self.wait()
-
-    def wait(self) -> int:
-        """Wait for its end; its exit status."""
-        if not self.said:
-            output, self.said = self.process.communicate(timeout=30)
-            self.output = output or ""
-        return self.process.returncode
+        super().__init__("capture", *arguments, begun=r"capturing at .*\n", prefix=prefix, stdout=stdout)
 
 
 def send(sender: str, to: str, port: int, payload: bytes = b"hello") -> None:

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import WANLAB, must, wanlab
+from tests.cli.command import UntilCtrlC, must, wanlab
 from tests.cli.test_capture import send
 from wanlab.measure.story import Story
 
 
-class Tracing:
-    """`wanlab trace` that has begun; at the end of the `with` it gets a Ctrl-C, unless it has ended."""
+class Tracing(UntilCtrlC):
+    """`wanlab trace` that has begun."""
 
     def __init__(self, *arguments: str) -> None:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([*WANLAB, "trace", *arguments], text=True, **pipes)  # type: ignore[call-overload]
-        self.output = self.said = ""
-
-    def __enter__(self) -> Tracing:
-        assert self.process.stderr.readline() == "tracing; Ctrl-C ends\n"
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        self.wait()
-
-    def wait(self) -> int:
-        if not self.said:
-            self.output, self.said = self.process.communicate(timeout=30)
-        status: int = self.process.returncode
-        return status
+        super().__init__("trace", *arguments, begun=r"tracing; Ctrl-C ends\n")
 
 
 def test_one_packet_reads_as_one_story(two_lans: None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wanlab.cli import complete
+from wanlab.cli.options import Output
 
 if TYPE_CHECKING:
     from wanlab.drawing.sequence import Diagram
@@ -47,9 +48,7 @@ def diagram(
         Format | None,
         typer.Option("--format", "-f", help="Left out: by the file's name, else text.", show_default=False),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.", show_default=False)
-    ] = None,
+    output: Output = None,
     topology: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +61,7 @@ def diagram(
     ] = None,
 ) -> None:
     """Draw who has sent what to whom, and where packets ended."""
+    from wanlab.cli.text import put
     from wanlab.drawing.sequence import sequence
 
     stories = [
@@ -72,10 +72,7 @@ def diagram(
     ]
     chosen = format or (_BY_ENDING.get(output.suffix.lower(), Format.TEXT) if output is not None else Format.TEXT)
     drawn = _draw(sequence(stories, most=most), chosen, source.name)
-    if output is not None:
-        output.write_text(drawn, encoding="utf-8")
-    else:
-        print(drawn, end="")
+    put(drawn, output)
 
 
 def _stories(source: Path, topology: str | None) -> list[Story]:

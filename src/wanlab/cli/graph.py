@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wanlab.cli import complete
-from wanlab.cli.options import UpLab
+from wanlab.cli.options import Output, UpLab
 
 if TYPE_CHECKING:
     from wanlab.drawing.scene import Condition
@@ -47,9 +47,7 @@ def graph(
         Format | None,
         typer.Option("--format", "-f", help="Left out: by the file's name, else text.", show_default=False),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.", show_default=False)
-    ] = None,
+    output: Output = None,
     lab: UpLab = None,
 ) -> None:
     """Draw a lab: as text, SVG, Mermaid, DOT, for containerlab.
@@ -57,6 +55,7 @@ def graph(
     Of a lab that is up, links that are down and addresses that have changed are marked.
     """
     from wanlab.cli.target import attach, load
+    from wanlab.cli.text import put
     from wanlab.drawing.scene import AS_DECLARED
     from wanlab.errors import UsageError
 
@@ -75,10 +74,7 @@ def graph(
         network, found = attached.network, condition(attached)
     chosen = format or (_by_name(output.name) if output is not None else Format.TEXT)
     drawn = _draw(network, found, chosen)
-    if output is not None:
-        output.write_text(drawn, encoding="utf-8")
-    else:
-        print(drawn, end="")
+    put(drawn, output)
 
 
 def _draw(network: Network, found: Condition, chosen: Format) -> str:

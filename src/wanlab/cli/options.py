@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,3 +41,8 @@ OptionalNode = Annotated[
     typer.Argument(metavar="NODE", help="A host, router or switch.", show_default=False, autocompletion=complete.nodes),
 ]
 """A node, where there need not be one."""
+
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file.", show_default=False)
+]
+"""Where a drawing goes; left out: stdout. See :func:`wanlab.cli.text.put`."""

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
 def print_json(value: Any) -> None:
     """Print *value*, as every `--json` does."""
     print(json.dumps(value, indent=2))
+
+
+def put(text: str, file: Path | None) -> None:
+    """Write *text* to *file*, or print it where there is none; it ends in a newline already. Raises OSError."""
+    if file is not None:
+        file.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
