@@ -277,9 +277,12 @@ def _elements(declared: Mapping[str, Any]) -> Iterator[tuple[list[Any], list[Any
     """Key, data (of a map) and seconds left of each element."""
     for each in declared["elem"]:
         key, data = each if "map" in declared else (each, [])
-        seconds = int(declared.get("timeout", 0))
+        timer = seconds = int(declared.get("timeout", 0))
         if isinstance(key, dict) and "elem" in key:
             seconds = int(key["elem"].get("expires", key["elem"].get("timeout", seconds)))
+            # It may have been given a second more, for packets that leave its timer alone (plan/mappings.py): the NAT
+            # promises no more than its timer.
+            seconds = min(seconds, timer) if timer else seconds
             key = key["elem"]["val"]
         yield _parts(key), _parts(data), seconds
 
