@@ -6,6 +6,7 @@ node are taken in one visit to its namespace, and their netlink messages travel 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from wanlab.errors import KernelError
 from wanlab.kernel import conntrack, netem, nftables
+from wanlab.kernel.cables import Cables
 from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
 from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unmount, unshare
 from wanlab.plan.steps import (
@@ -132,9 +134,13 @@ class Executor:
     make interfaces: there the kernel chooses, and is asked.
     """
 
-    def __init__(self, namespaces: Namespaces, services: Services, wire: Wire | None = None) -> None:
+    def __init__(
+        self, namespaces: Namespaces, services: Services, wire: Wire | None = None, cables: Cables | None = None
+    ) -> None:
         self._namespaces = namespaces
         self._services = services
+        self._cables = Cables() if cables is None else cables
+        """What earlier steps of the same lab have made, and these."""
         self._wire = wire
         """What impairs links; None: netem does."""
         self._indices: dict[tuple[str, str], int] = {}
@@ -144,9 +150,6 @@ class Executor:
         self._netlink: Netlink | None = None
         self._sent: list[Step] = []
         """The steps whose messages wait in the netlink socket."""
-        self._peers: dict[tuple[str, str], tuple[str, str]] = {}
-        """For each end of a cable made here, the other."""
-        self._up: set[tuple[str, str]] = set()
         self._unsettled: dict[str, list[tuple[Step, str]]] = {}
         """Ends that got their carrier after they were brought up, by node."""
         self._handles: dict[str, int] = {}
@@ -195,8 +198,7 @@ class Executor:
             case AddCable(a, b):
                 self._enter(None)
                 self._send(step).add_veth(self._end(a), self._end(b))
-                self._peers[a.node, a.interface] = (b.node, b.interface)
-                self._peers[b.node, b.interface] = (a.node, a.interface)
+                self._cables.add((a.node, a.interface), (b.node, b.interface))
             case AddBridge(node, interface, mac, mtu):
                 self._enter(node)
                 self._send(step).add_bridge(interface, self._new_index(node, interface), mac, mtu)
@@ -238,6 +240,7 @@ class Executor:
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).set_down(index)
+                self._cables.take_down((node, interface))
             case AwaitAddress(node, interface, address):
                 self._settle()
                 self._leave()
@@ -256,11 +259,13 @@ class Executor:
             case RemoveNamespace(node):
                 self._leave()
                 self._namespaces.remove(node)
+                self._cables.remove_node(node)
                 self.done.append(step)
             case RemoveLink(node, interface):
                 self._enter(node)
                 index = self._index(node, interface)
                 self._send(step).delete_link(index)
+                self._cables.remove((node, interface))
             case MoveLink():
                 self._move(step)
             case RemoveAddress(node, interface, address):
@@ -296,14 +301,12 @@ class Executor:
         self._send(step).move_link(socket.if_nametoindex(_PASSING), self._handle(step.to), step.name, mac, step.mtu)
         self._leave()
         self._indices.pop((step.node, step.interface), None)
+        self._cables.move((step.node, step.interface), (step.to, step.name))
 
     def _note_up(self, step: Step, node: str, interface: str) -> None:
         """A cable has a carrier once its second end is up: from then on both ends should work, and at once."""
-        peer = self._peers.get((node, interface))
-        if peer is None:
-            return
-        self._up.add((node, interface))
-        if peer in self._up:
+        peer = self._cables.bring_up((node, interface))
+        if peer is not None:
             index = self._index(node, interface)
             self._send(step).settle(index)
             self._unsettled.setdefault(peer[0], []).append((step, peer[1]))
@@ -314,8 +317,9 @@ class Executor:
             for number, (step, interface) in enumerate(ends):
                 if number % MOST_ANSWERS == 0:
                     self._flush()
-                index = self._index(node, interface)
-                self._send(step).settle(index)
+                with contextlib.suppress(OSError):  # somebody may have taken away what earlier steps have made
+                    index = self._index(node, interface)
+                    self._send(step).settle(index)
         self._unsettled.clear()
         self._flush()
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, UsageError, WanlabError, did_you_mean
 from wanlab.kernel import nftables
+from wanlab.kernel.cables import Cables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
 from wanlab.plan.steps import (
@@ -74,6 +75,7 @@ class Holder:
         self._children: dict[int, _Client] = {}
         self._lab: Message = {}
         self._nodes: list[str] = []
+        self._cables = Cables()
         self._guests: set[str] = set()
         """Nodes that were added for a connection: no part of what the lab is said to be."""
         self._version = 0
@@ -118,7 +120,7 @@ class Holder:
         self._impairer.require(steps)
 
     def _executor(self) -> Executor:
-        return Executor(self._world.namespaces, self._services, self._impairer.wire)
+        return Executor(self._world.namespaces, self._services, self._impairer.wire, self._cables)
 
     def _progress(self, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
