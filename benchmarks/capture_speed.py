@@ -54,7 +54,7 @@ def _up(stack: ExitStack, name: str) -> "Lab":
 
 
 def _traced(stack: ExitStack) -> "Lab":
-    from wanlab.measure.trace import Trace
+    from wanlab.trace.trace import Trace
 
     lab = _up(stack, "traced")
     with Trace(lab):

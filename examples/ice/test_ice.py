@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wanlab import Lab
-from wanlab.measure.capture import Capture
-from wanlab.measure.pcapng import Packet
-from wanlab.measure.punch_theory import predict
+from wanlab.capture.capture import Capture
+from wanlab.capture.pcapng import Packet
+from wanlab.punch.theory import predict
 from wanlab.topology.nat import nat_named
 
 HERE = Path(__file__).parent

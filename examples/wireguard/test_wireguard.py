@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from wanlab import Lab
-from wanlab.measure.capture import Capture
+from wanlab.capture.capture import Capture
 
 PORT = 51820
 SHORT_S = 4  # an idle mapping's life in these NATs; at home it is half a minute and more

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         UsageError,
         WanlabError,
     )
-    from wanlab.measure.recording import Recording
     from wanlab.measure.verify import Check, Report
+    from wanlab.recording.recording import Recording
     from wanlab.runtime.lab import Lab, LabNode
     from wanlab.runtime.process import Process
     from wanlab.runtime.server import Server
@@ -42,7 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Check": "wanlab.measure.verify",
     "Report": "wanlab.measure.verify",
-    "Recording": "wanlab.measure.recording",
+    "Recording": "wanlab.recording.recording",
     "Kind": "wanlab.topology.network",
     "Route": "wanlab.topology.network",
     "Lab": "wanlab.runtime.lab",

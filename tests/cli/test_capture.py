@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.test_capture import tshark
 from tests.cli.command import WANLAB, OnTerminal, UntilCtrlC, must, wanlab
-from tests.measure.test_capture import tshark
 from wanlab import Lab
 
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cli.command import WANLAB, complaint, must, wanlab
-from wanlab.measure.recording import Recording
+from wanlab.recording.recording import Recording
 
 
 def begin(directory: Path) -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.command import UntilCtrlC, must, wanlab
 from tests.cli.test_capture import send
-from wanlab.measure.story import Story
+from wanlab.trace.story import Story
 
 
 class Tracing(UntilCtrlC):

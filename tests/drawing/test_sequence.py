@@ -8,12 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from wanlab.capture.headers import Endpoint, Header
 from wanlab.drawing.letters import pixels
 from wanlab.drawing.sequence import Diagram, sequence
 from wanlab.drawing.sequence_mermaid import sequence_mermaid
 from wanlab.drawing.sequence_svg import sequence_svg
 from wanlab.drawing.sequence_text import sequence_text
-from wanlab.measure.story import Crossing, Endpoint, Fate, Header, Story
+from wanlab.trace.story import Crossing, Fate, Story
 
 SVG = "{http://www.w3.org/2000/svg}"
 

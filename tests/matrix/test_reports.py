@@ -18,7 +18,7 @@ from wanlab.matrix.page import page
 from wanlab.matrix.report import write_reports
 from wanlab.matrix.results import State
 from wanlab.matrix.variation import Axis
-from wanlab.measure.punch_theory import predict
+from wanlab.punch.theory import predict
 from wanlab.topology.nat import NATS, nat_named
 from wanlab.topology.topology import Topology
 

@@ -6,8 +6,8 @@ import pytest
 
 from wanlab import Lab
 from wanlab.measure.nat import measure_nats
-from wanlab.measure.punch import punch
-from wanlab.measure.punch_machine import Transport
+from wanlab.punch.attempt import punch
+from wanlab.punch.machine import Transport
 
 
 @pytest.mark.parametrize("name", ["double-nat", "carrier", "homes", "homes:30"])

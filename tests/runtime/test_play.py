@@ -12,7 +12,7 @@ import pytest
 from tests.support.labs import eventually, pair
 from tests.support.traffic import Traffic
 from wanlab import Event, Lab, Recording, Scenario, Topology, TopologyError, UsageError
-from wanlab.measure.run_directory import record_run
+from wanlab.recording.run_directory import record_run
 from wanlab.runtime.play import Happened
 from wanlab.topology.edits import Change, Link, Plug
 from wanlab.topology.network import LinkState

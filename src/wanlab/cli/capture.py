@@ -15,8 +15,8 @@ from wanlab.cli.text import count as counted
 from wanlab.errors import LabEnded, UsageError
 
 if TYPE_CHECKING:
-    from wanlab.measure.packet_file import PacketFile
-    from wanlab.measure.recorder import Recorded, Recorder
+    from wanlab.capture.packet_file import PacketFile
+    from wanlab.capture.recorder import Recorded, Recorder
 
 _MEGABYTE = 1_000_000  # as tcpdump's -C
 
@@ -52,10 +52,10 @@ def capture(
     lab: UpLab = None,
 ) -> int:
     """Show or write the packets of a lab, until Ctrl-C."""
+    from wanlab.capture.ends import split
+    from wanlab.capture.recorder import Recorder
     from wanlab.cli.target import attach
     from wanlab.cli.until import Stop
-    from wanlab.measure.ends import split
-    from wanlab.measure.recorder import Recorder
 
     _check(write, file_size, files)
     up = attach(lab)
@@ -97,7 +97,7 @@ def _check(write: str | None, file_size: float | None, files: int | None) -> Non
 
 
 def _file(recorder: Recorder, path: str, file_size: float | None, files: int | None) -> PacketFile:
-    from wanlab.measure.packet_file import PacketFile
+    from wanlab.capture.packet_file import PacketFile
 
     most = None if file_size is None else int(file_size * _MEGABYTE)
     target = sys.stdout.fileno() if path == "-" else Path(path)
@@ -120,7 +120,7 @@ class _Lines:
 
     def take(self, packets: Sequence[Recorded]) -> int:
         """Print some; how many they were."""
-        from wanlab.measure.decode import describe
+        from wanlab.capture.decode import describe
 
         lines = []
         for time_ns, end, data, length, outbound, comment in packets:

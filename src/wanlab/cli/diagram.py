@@ -13,7 +13,7 @@ from wanlab.cli.options import Output
 
 if TYPE_CHECKING:
     from wanlab.drawing.sequence import Diagram
-    from wanlab.measure.story import Story
+    from wanlab.trace.story import Story
 
 
 class Format(Enum):
@@ -76,11 +76,11 @@ def diagram(
 
 
 def _stories(source: Path, topology: str | None) -> list[Story]:
+    from wanlab.capture.pcapng_reader import PcapngFile
     from wanlab.cli.target import attach, load
     from wanlab.errors import UsageError
-    from wanlab.measure.pcapng_reader import PcapngFile
-    from wanlab.measure.recording import Recording
-    from wanlab.measure.retelling import retell
+    from wanlab.recording.recording import Recording
+    from wanlab.trace.retelling import retell
 
     if source.is_dir():
         if topology is not None:

@@ -11,7 +11,7 @@ from wanlab.cli.options import Json, UpLab
 from wanlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from wanlab.measure.explain import Explanation
+    from wanlab.trace.explain import Explanation
 
 
 def explain(
@@ -50,8 +50,8 @@ def explain(
     """
     from wanlab.cli.target import attach
     from wanlab.cli.text import print_json
-    from wanlab.measure.explain import explain as explain_in
-    from wanlab.measure.punch_machine import Transport
+    from wanlab.punch.machine import Transport
+    from wanlab.trace.explain import explain as explain_in
 
     if tcp and udp is not None:
         raise UsageError("either --udp or --tcp", hint="explain one after the other")

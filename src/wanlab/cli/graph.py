@@ -62,7 +62,7 @@ def graph(
     if source and lab:
         raise UsageError("either a lab to read or --lab, one that is up", hint="give one of them")
     if source and Path(source, "run.json").exists():
-        from wanlab.measure.recording import Recording
+        from wanlab.recording.recording import Recording
 
         network, found = Recording.open(source).network, AS_DECLARED
     elif source:

@@ -17,8 +17,8 @@ from wanlab.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wanlab.measure.punch_grid import Grid
-    from wanlab.measure.punch_machine import Transport
+    from wanlab.punch.grid import Grid
+    from wanlab.punch.machine import Transport
 
 _WIDE = 200  # columns for what is no terminal: nothing is cut off
 _DESCRIPTORS = 4096  # a few hundred pairs at once
@@ -43,8 +43,8 @@ def punch_grid(
     Brings up a lab of its own. Exits with 1 where any pair does other than predicted.
     """
     from wanlab.cli.text import print_json
-    from wanlab.measure import punch_grid as grids
-    from wanlab.measure.punch_machine import Transport
+    from wanlab.punch import grid as grids
+    from wanlab.punch.machine import Transport
 
     if presets and everything:
         raise UsageError("either --presets or --all", hint="--all has the presets too")
@@ -72,7 +72,7 @@ def _allow_descriptors() -> None:
 
 
 def _write(grid: Grid, html: Path | None, svg: Path | None) -> None:
-    from wanlab.measure import punch_page
+    from wanlab.punch import page as punch_page
 
     if html is not None:
         html.write_text(punch_page.html(grid), encoding="utf-8")
@@ -115,7 +115,7 @@ def print_grid(grid: Grid, console: Console | None = None) -> None:
     from rich.text import Text
 
     from wanlab.cli.console import table_console
-    from wanlab.measure.punch_page import outcome, tell
+    from wanlab.punch.page import outcome, tell
 
     console = table_console(_WIDE, console)
     for transport in grid.transports:
@@ -129,7 +129,7 @@ def print_grid(grid: Grid, console: Console | None = None) -> None:
 def _print_one(grid: Grid, transport: Transport, console: Console) -> None:
     from rich.text import Text
 
-    from wanlab.measure.punch_page import look
+    from wanlab.punch.page import look
 
     names = list(grid.kinds)
     wide = max(map(len, names)) + 3
@@ -152,7 +152,7 @@ def _print_one(grid: Grid, transport: Transport, console: Console) -> None:
 def _legend(grid: Grid) -> object:
     from rich.text import Text
 
-    from wanlab.measure.punch_theory import describe_odds
+    from wanlab.punch.theory import describe_odds
 
     odds = Counter(cell.prediction.odds for cell in grid.cells if cell.prediction.luck)
     legend = Text("+ gets through   . does not   ! differs from the prediction")

@@ -30,7 +30,7 @@ def record(
     from wanlab.cli.text import count
     from wanlab.cli.until import Stop
     from wanlab.errors import LabEnded
-    from wanlab.measure.lab_recorder import LabRecorder
+    from wanlab.recording.lab_recorder import LabRecorder
 
     up = attach(lab)
     with Stop() as stop, LabRecorder(up, directory, interval_s=interval, snap_bytes=snaplen) as recorder:

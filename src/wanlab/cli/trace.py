@@ -17,7 +17,7 @@ from wanlab.cli.text import count as counted
 from wanlab.errors import LabEnded
 
 if TYPE_CHECKING:
-    from wanlab.measure.story import Crossing, Story
+    from wanlab.trace.story import Crossing, Story
 
 STORIES = "trace.jsonl"
 """The file's name in a run directory."""
@@ -63,7 +63,7 @@ def trace(
     """Say what became of each packet, until Ctrl-C."""
     from wanlab.cli.target import attach
     from wanlab.cli.until import Stop
-    from wanlab.measure.trace import Trace
+    from wanlab.trace.trace import Trace
 
     up = attach(lab)
     chosen = " or ".join(name for name, wanted in (("udp", udp), ("tcp", tcp)) if wanted)

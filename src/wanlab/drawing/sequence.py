@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wanlab.measure.story import Crossing, Fate, Header, Story
+from wanlab.capture.headers import Header
+from wanlab.trace.story import Crossing, Fate, Story
 
 MOST_STEPS = 200
 """Of a diagram, if nothing else is said: longer ones nobody reads."""

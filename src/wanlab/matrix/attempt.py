@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from wanlab.capture.capture import Capture, capture_in_case
 from wanlab.errors import LabEnded, NoSuchLab, WanlabError
 from wanlab.matrix.directory import Directory, cannot_write
 from wanlab.matrix.matrix import Matrix
 from wanlab.matrix.results import OUTPUT, Attempt, State
 from wanlab.matrix.variation import Cell
-from wanlab.measure.capture import Capture, capture_in_case
-from wanlab.measure.run_directory import record_run
+from wanlab.recording.run_directory import record_run
 from wanlab.runtime.directory import INHERITED, runtime_directory
 from wanlab.runtime.lab import Lab
 from wanlab.runtime.process import Process

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wanlab.matrix.variation import Cell
-from wanlab.measure.punch_machine import Transport
-from wanlab.measure.punch_theory import Prediction, predict
+from wanlab.punch.machine import Transport
+from wanlab.punch.theory import Prediction, predict
 from wanlab.topology.network import Kind, Network, Node
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from wanlab.capture.capture import Capture, capture_in_case
 from wanlab.errors import MachineError, WanlabError
 from wanlab.matrix.variation import Cell
-from wanlab.measure.capture import Capture, capture_in_case
-from wanlab.measure.run_directory import record_run
 from wanlab.pytest_plugin import _NO_LAB
 from wanlab.pytest_plugin.death_watch import DeathWatch
+from wanlab.recording.run_directory import record_run
 from wanlab.runtime.lab import Lab
 from wanlab.topology.topology import Topology
 

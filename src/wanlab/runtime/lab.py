@@ -32,10 +32,10 @@ from wanlab.topology.network import Interface, IPAddress, Kind, LinkState, Netwo
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
-    from wanlab.measure.capture import Capture
+    from wanlab.capture.capture import Capture
     from wanlab.measure.mappings import LiveMapping
-    from wanlab.measure.trace import Trace
     from wanlab.measure.verify import Report
+    from wanlab.trace.trace import Trace
 
 Progress = Callable[[int, int], None]
 """Told how many of how many steps are done, on large labs."""
@@ -281,7 +281,7 @@ class Lab(Changing):
         *filter*: which, in tcpdump's words. To be used in a `with`; then see the Capture's `packets` and `write`.
         Raises NoSuchNode, UsageError.
         """
-        from wanlab.measure.capture import Capture
+        from wanlab.capture.capture import Capture
 
         return Capture(self, ends or None, filter=filter, snap_bytes=snap_bytes, most_bytes=most_bytes)
 
@@ -291,7 +291,7 @@ class Lab(Changing):
         *filter*: which, in tcpdump's words. To be used in a `with`; after it see `stories`. Raises NoSuchNode,
         UsageError, MachineError.
         """
-        from wanlab.measure.trace import Trace
+        from wanlab.trace.trace import Trace
 
         return Trace(self, senders=senders, filter=filter)
 

@@ -1,0 +1,1 @@
+"""What became of a packet and why: followed from node to node, told as a story."""
