@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.labs import alone_with_many_hosts
 
 pytest_plugins = ["pytester"]
 
@@ -28,18 +28,6 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def crowd() -> Iterator[None]:
-    """For tests of labs with hundreds of hosts: one at a time on this machine, whoever runs them.
-
-    All namespaces share one table of neighbours, with room for 1024. A lock by a name that needs no file, so that the
-    tests as root and those as an ordinary user, which run side by side, can both take it.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
-        deadline = time.monotonic() + 100
-        while True:
-            try:
-                lock.bind("\0wanlab-tests-crowd")
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "another test with a large lab does not end"
-                time.sleep(0.1)
+    """For tests of labs with many hosts: see `alone_with_many_hosts`."""
+    with alone_with_many_hosts():
         yield

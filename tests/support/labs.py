@@ -6,6 +6,7 @@ Nothing of wanlab's is asked here: processes are found by /proc, machines are ma
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -179,3 +180,22 @@ def _close(stream: IO[str] | None) -> None:
     if stream is not None:
         with suppress(BrokenPipeError):
             stream.close()
+
+
+@contextmanager
+def alone_with_many_hosts() -> Iterator[None]:
+    """While it lasts, no other test on this machine has a lab with more than a hundred hosts, whoever runs it.
+
+    All namespaces share one table of neighbours, with room for 1024. A lock by a name that needs no file, so that the
+    tests as root and those as an ordinary user, which run side by side, can both take it.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        deadline = time.monotonic() + 250
+        while True:
+            try:
+                lock.bind("\0wanlab-tests-crowd")
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "another test with a large lab does not end"
+                time.sleep(0.1)
+        yield

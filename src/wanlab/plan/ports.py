@@ -73,28 +73,38 @@ class Draws:
         bits = (ports[0] ^ ports[-1]).bit_length()
         around = range(ports[0] >> bits << bits, (ports[0] >> bits << bits) + (1 << bits))
         if len(ports) >= _DENSE * len(around):
-            lines = list(self._random_port(sport, around))
+            lines = list(self._random_port(sport, around, alone=True))
             if around != ports:
                 lines.append(f"{sport} != {ports[0]}-{ports[-1]} {sport} set {sport} & 1")
             yield block(f"chain {chain}", lines)
             return
         parts = sorted(_aligned(ports), key=len, reverse=True)[:_PARTS]
+        choices, drawn = [], 0
         for place, part in enumerate(parts):
-            yield block(f"chain {chain}_{place}", list(self._random_port(sport, part)))
-        choice = ", ".join(f"{place} : goto {chain}_{place}" for place in range(len(parts)))
-        yield block(f"chain {chain}", [f"numgen random mod {len(parts)} vmap {{ {choice} }}"])
+            yield block(f"chain {chain}_{place}", list(self._random_port(sport, part, alone=False)))
+            choices.append(f"{drawn}-{drawn + len(part) - 1} : goto {chain}_{place}")  # each port as likely as any
+            drawn += len(part)
+        yield block(f"chain {chain}", [f"numgen random mod {drawn} vmap {{ {', '.join(choices)} }}"])
 
     def _next_port(self, sport: str, ports: range, ranges: int) -> Iterator[str]:
         most = max(1, _LISTED // (ranges * len(PROTOCOLS) * (1 + self.nat.parity)))
         for whose, fitting in self._by_parity(sport, ports):
+            fitting = fitting or ports
             middle = len(fitting) // 2  # far from the low ports, which much software has a use for
             chosen = fitting if len(fitting) <= most else fitting[middle : middle + most]
             elements = ", ".join(f"{place} : {port}" for place, port in enumerate(chosen))
             yield f"{whose}{sport} set numgen inc mod {len(chosen)} map {{ {elements} }}"
 
-    def _random_port(self, sport: str, ports: range) -> Iterator[str]:
-        """From ports that have all values of their lower bits: 32 random bits, of which nft takes any 16."""
+    def _random_port(self, sport: str, ports: range, *, alone: bool) -> Iterator[str]:
+        """From ports that have all values of their lower bits: 32 random bits, of which nft takes any 16.
+
+        *alone*: there are no others to draw from.
+        """
         for whose, fitting in self._by_parity(sport, ports):
+            if not fitting and not alone:
+                yield f"{whose}{sport} set {sport} & 1"  # none here: it is drawn again, for the same parity
+                continue
+            fitting = fitting or ports
             kept = len(ports) - 1 if len(fitting) == len(ports) else (len(ports) - 1) & ~1
             keep = "" if kept == _ALL_BITS else f" {sport} set {sport} & {kept} | {fitting[0]}"
             yield f"{whose}{sport} set numgen random mod 4294967295{keep}"
@@ -103,8 +113,7 @@ class Draws:
         """Which packets may get which of the ports."""
         for odd in (0, 1) if self.nat.parity else (None,):
             whose = "" if odd is None else f"{sport} & 1 == {odd} "
-            fitting = ports if odd is None else ports[(ports[0] ^ odd) & 1 :: 2]
-            yield whose, fitting or ports
+            yield whose, ports if odd is None else ports[(ports[0] ^ odd) & 1 :: 2]
 
 
 def _aligned(ports: range) -> Iterator[range]:
