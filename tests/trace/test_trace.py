@@ -261,3 +261,14 @@ def test_a_link_that_loses_packets_is_named(two_lans: Lab) -> None:
     story = the(trace.stories, "11 bytes")
     assert story.last == "home-a"
     assert not story.delivered
+
+
+def test_a_trace_that_runs_while_the_lab_is_verified_tells_of_hosts_that_were_plugged_in(two_lans: Lab) -> None:
+    """They and their links are not of the topology."""
+    with Trace(two_lans) as trace:
+        assert two_lans.verify().ok
+        with udp(two_lans, "alice", 5009) as alice:
+            alice.sendto(bytes(77), (COORDINATOR, 9009))
+            time.sleep(0.1)
+    assert the(trace.stories, "77 bytes").fate is Fate.REFUSED
+    assert any("not of the topology" in story.why for story in trace.stories)

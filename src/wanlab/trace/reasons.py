@@ -120,7 +120,10 @@ class Reasons:
     def _lost_on_link(self, last: Crossing) -> str:
         assert last.went_out is not None
         there = next((b for a, b in self._cables if a == (last.node, last.went_out)), None)
-        quality = self._network[last.node].interface(last.went_out).egress
+        known = next((i for i in self._network[last.node].interfaces if i.name == last.went_out), None)
+        if known is None:  # verify and others plug in hosts of their own while they measure
+            return f"it left by {last.went_out}, which is not of the topology: it was plugged in for a while"
+        quality = known.egress
         loses = f", which loses {quality.average_loss_percent:g}%" if quality and quality.average_loss_percent else ""
         if there is None:
             return f"it left by {last.went_out}, where nothing is plugged in"
