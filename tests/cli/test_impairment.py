@@ -38,6 +38,17 @@ def test_a_lab_says_what_impairs_its_links_and_how(file: str) -> None:
         assert told["impairment"]["means"] == "wire"
         (phone,) = [node for node in told["nodes"] if node["name"] == "phone"]
         assert phone["interfaces"][0]["sends_with"]["rate"] == "6300kbit"
+        assert "!" not in printed
+        must("exec", "phone", "nft", "flush", "ruleset")
+        assert "  ! eth0 sends unimpaired: its rules are gone\n    `wanlab reboot phone` puts" in must(
+            "inspect", "phone"
+        )
+        assert json.loads(must("inspect", "--json"))["faults"] == [
+            {"node": "phone", "interface": "eth0", "what": "sends unimpaired: its rules are gone"}
+        ]
+        assert json.loads(must("inspect", "server", "--json"))["faults"] == []
+        must("reboot", "phone")
+        assert "!" not in must("inspect")
         assert must("change", "phone", "impairment=none").splitlines() == [
             "phone: eth0 sends unimpaired",
             "wan: phone sends unimpaired",

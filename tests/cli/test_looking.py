@@ -57,6 +57,23 @@ def test_inspect_of_one_node_tells_of_that_node_only(two_lans: None) -> None:
     assert "held by process" in must("inspect")
 
 
+def test_inspect_counts_what_each_direction_of_a_link_has_carried(two_lans: None) -> None:
+    must("exec", "alice", "ping", "-c3", "-i0.01", "-s1000", "coordinator")
+    # Nothing passes any more: `ip` says the same.
+    told = {link["link"]: link for link in json.loads(must("inspect", "--json"))["links"]}
+    assert len(told) == 10  # five cables, two directions each
+    for link in told.values():
+        (seen,) = json.loads(must("exec", link["node"], "ip", "-j", "-s", "link", "show", link["interface"]))
+        for ours, tx in (("sent_packets", "packets"), ("sent_bytes", "bytes")):
+            assert link[ours] == seen["stats64"]["tx"][tx]
+    assert told["alice eth0 -> home-a lan"]["sent_bytes"] >= 3 * 1042
+    of_alice = json.loads(must("inspect", "alice", "--json"))["links"]
+    assert [link["link"] for link in of_alice] == ["alice eth0 -> home-a lan", "home-a lan -> alice eth0"]
+    heading, *rows = must("inspect", "alice").partition("\n\n")[2].splitlines()
+    assert heading.split() == ["link", "packets", "bytes", "dropped", "waiting"]
+    assert [row.split("  ")[0] for row in rows] == [link["link"] for link in of_alice]
+
+
 def test_graph_draws_what_is_up_and_what_could_be(two_lans: None) -> None:
     drawn = must("graph")
     assert "alice" in drawn

@@ -13,8 +13,8 @@ import pytest
 
 from tests.impairment.conftest import refusal
 from tests.impairment.link import link, send, up
-from tests.support.labs import eventually, running
-from wanlab import KernelError, Lab, MachineError, TopologyError, UsageError
+from tests.support.labs import Running, descendants, eventually, running
+from wanlab import Lab, MachineError, TopologyError, UsageError
 from wanlab.plan.steps import ClearImpairment, SetImpairment
 from wanlab.runtime.counters import Counters
 
@@ -157,7 +157,37 @@ def test_without_impairment_nothing_is_between_two_hosts(means: str) -> None:
         assert "noqueue" in lab["a"].run(["tc", "qdisc", "show", "dev", "eth0"], capture_output=True, text=True).stdout
 
 
-def children(lab: Lab) -> list[Any]:
+def wires(lab: Lab) -> list[Running]:
+    return [process for process in children(lab) if process.name == "wanlab-wire"]
+
+
+def kill_wire(lab: Lab) -> None:
+    (wire,) = wires(lab)
+    os.kill(wire.pid, signal.SIGKILL)
+    eventually(lambda: running().get(wire.pid) != wire)
+
+
+def await_events(lab: Lab, number: int) -> None:
+    eventually(lambda: len(lab.events) == number)
+
+
+def test_rules_that_a_program_takes_away_are_missed_and_a_reboot_puts_them_back(means: str) -> None:
+    away = ["nft", "flush", "ruleset"] if means == "wire" else ["tc", "qdisc", "del", "dev", "eth0", "root"]
+    what = "its rules are gone" if means == "wire" else "its queue is gone"
+    with up({"delay": "30ms"}, means) as lab:
+        assert lab.impairment_faults() == {}
+        lab["a"].run(away, check=True)
+        assert min(send(lab, 20).delays_ms) < 20
+        assert lab.impairment_faults() == {("a", "eth0"): f"sends unimpaired: {what}"}
+        report = lab.verify()
+        assert [(check.group, check.subject) for check in report.failed] == [("links", "a eth0")]
+        assert "links: `wanlab reboot a` puts back what impairs its links" in report.notes
+        lab.reboot("a")
+        assert min(send(lab, 20).delays_ms) >= 29.8
+        assert lab.verify().ok
+
+
+def children(lab: Lab) -> list[Running]:
     return [process for process in running().values() if process.parent == lab.pid]
 
 
@@ -189,23 +219,63 @@ class TestWire:
 
     def test_its_process_ends_with_the_lab(self) -> None:
         with up({"delay": "1ms"}, "wire") as lab:
-            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
+            (wire,) = wires(lab)
         eventually(lambda: wire.pid not in running(), "the wire ends")
 
     def test_its_process_ends_with_a_holder_that_is_killed(self) -> None:
         with up({"delay": "1ms"}, "wire") as lab:
-            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
+            (wire,) = wires(lab)
             os.kill(lab.pid, signal.SIGKILL)
             eventually(lambda: wire.pid not in running(), "the wire ends")
 
-    def test_a_wire_that_has_gone_carries_nothing_and_is_missed(self) -> None:
+    def test_one_that_is_killed_is_started_anew_for_every_link_and_that_is_told(self) -> None:
+        with up({"delay": "20ms"}, "wire") as lab:
+            before = [each.what for each in lab.events]
+            for killed in (1, 2):
+                kill_wire(lab)
+                await_events(lab, len(before) + killed)
+                assert lab.events[-1].what.startswith("the wire's process was ended by SIGKILL, and was started anew")
+                for back in (False, True):
+                    delays = send(lab, 20, back=back).delays_ms
+                    assert len(delays) == 20
+                    assert min(delays) >= 19.8
+            assert lab.impairment_faults() == {}
+            lab.apply(link({"delay": "40ms"}))
+            assert min(send(lab, 5).delays_ms) >= 39.8
+            lab.apply(link(None))
+            assert min(send(lab, 20).delays_ms) < 20
+
+    def test_one_that_hangs_is_replaced_when_it_is_next_asked(self) -> None:
         with up({"delay": "1ms"}, "wire") as lab:
-            (wire,) = [process for process in children(lab) if process.name == "wanlab-wire"]
-            os.kill(wire.pid, signal.SIGKILL)
-            eventually(lambda: wire.pid not in running())
+            (wire,) = wires(lab)
+            os.kill(wire.pid, signal.SIGSTOP)
+            lab.apply(link({"delay": "20ms"}))
+            assert "the wire's process did not answer, and was started anew" in lab.events[-2].what
+            assert min(send(lab, 10).delays_ms) >= 19.8
+
+    def test_one_that_ends_again_and_again_is_given_up_and_the_links_that_carry_nothing_are_named(self) -> None:
+        with up({"delay": "20ms"}, "wire") as lab:
+            for killed in range(1, 6):
+                kill_wire(lab)
+                await_events(lab, killed)
+            assert lab.events[-1].what.endswith("SIGKILL, 5 times in 10 s: impaired links carry nothing")
             assert send(lab, 5, patience=0.2).arrived == []
-            with pytest.raises(KernelError, match="wire"):
-                lab.apply(link({"delay": "2ms"}))
+            said = "sends nothing: the wire's process was ended by SIGKILL, 5 times in 10 s"
+            assert lab.impairment_faults() == {("a", "eth0"): said, ("b", "eth0"): said}
+            assert {check.seen for check in lab.verify().failed if check.group == "links"} == {said}
+            lab.reboot("a")  # starts it for all
+            assert lab.impairment_faults() == {}
+            for back in (False, True):
+                assert min(send(lab, 5, back=back).delays_ms) >= 19.8
+
+    def test_it_outlives_the_node_in_which_it_was_started(self) -> None:
+        with up({"delay": "1ms"}, "wire") as lab:
+            (wire,) = wires(lab)
+            for node in ("a", "b"):
+                with lab[node].popen(["sleep", "60"]) as sleeping:
+                    (program,) = [each for each in descendants(lab.pid) if each.name == "sleep"]
+                    assert os.readlink(f"/proc/{wire.pid}/ns/net") != os.readlink(f"/proc/{program.pid}/ns/net")
+                    sleeping.kill()
 
     def test_its_tap_has_no_address_and_sends_nothing_by_itself(self) -> None:
         with up({"delay": "1ms"}, "wire") as lab:

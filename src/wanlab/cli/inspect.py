@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wanlab.cli.options import Json, OptionalNode, UpLab
 
 if TYPE_CHECKING:
+    from wanlab.cli.ways import Way
     from wanlab.topology.network import Interface, Network, Node
 
 
 def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) -> None:
-    """Say what a lab, or a node of it, consists of.
+    """Say what a lab, or a node of it, consists of, and what its links have carried.
 
-    Its nodes with their interfaces, addresses, routes and NAT, and the process that holds it.
+    Its nodes with their interfaces, addresses, routes and NAT; of each link and direction packets, bytes, and drops by
+    cause; the process that holds it.
     """
     import time
 
     from wanlab.cli.target import lab_name
     from wanlab.cli.text import duration, print_json
+    from wanlab.cli.ways import ways
     from wanlab.runtime.changes import described
     from wanlab.runtime.connection import connect
+    from wanlab.runtime.counters import Counters
     from wanlab.runtime.directory import runtime_directory
+    from wanlab.runtime.faults import faults
     from wanlab.topology.as_json import node_to_json, nodes_to_json
 
     connection = connect(runtime_directory(), lab_name(lab))
     info, _ = connection.ask({"verb": "info"})
-    connection.close()
     network = described(info).resolve()
-    if node is not None:
-        one = network[node]
-        if json:
-            print_json(node_to_json(network, one))
-        else:
-            print("\n".join((*_lines(one, network), *_services(one, info["services"]))))
-        return
-    uptime = time.time() - info["started"]
+    nodes = list(network.nodes) if node is None else [network[node].name]
+    counters, _ = connection.ask({"verb": "counters"})
+    impaired, _ = connection.ask({"verb": "impaired"})
+    connection.close()
+    links = list(ways(network, (Counters(*row) for row in counters["counters"]), nodes))
+    wrong = faults(network, impaired)
     if json:
+        told: dict[str, Any] = {"links": [way.to_json() for way in links], "faults": _faults_json(wrong, nodes)}
+        if node is not None:
+            print_json(node_to_json(network, network[node]) | told)
+            return
         print_json(
             {
                 "name": info["name"],
@@ -45,22 +51,46 @@ def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) ->
                 "title": network.title,
                 "pid": info["pid"],
                 "started": info["started"],
-                "uptime_s": round(uptime, 3),
+                "uptime_s": round(time.time() - info["started"], 3),
                 "programs": info["programs"],
                 "services": info["services"],
                 "impairment": info["impairment"],
                 "events": info["events"],
                 "nodes": nodes_to_json(network),
             }
+            | told
         )
         return
-    print(f"lab {info['name']}" + (f": {network.title}" if network.title else ""))
-    print(f"up for {duration(uptime)}, held by process {info['pid']}")
-    if info["impairment"]["means"] is not None:
-        print(f"links are impaired by {info['impairment']['means']} ({info['impairment']['why']})")
-    for each in network:
+    if node is None:
+        print(f"lab {info['name']}" + (f": {network.title}" if network.title else ""))
+        print(f"up for {duration(time.time() - info['started'])}, held by process {info['pid']}")
+        if info["impairment"]["means"] is not None:
+            print(f"links are impaired by {info['impairment']['means']} ({info['impairment']['why']})")
         print()
-        print("\n".join((*_lines(each, network), *_services(each, info["services"]))))
+    for name in nodes:
+        print("\n".join((*_lines(network[name], network), *_services(network[name], info["services"]))))
+        print("".join(f"{line}\n" for line in _fault_lines(name, wrong)))
+    print(_table(links))
+
+
+def _table(links: Sequence[Way]) -> str:
+    from wanlab.cli.text import columns
+    from wanlab.cli.ways import HEADINGS
+
+    return columns([HEADINGS, *(way.cells() for way in links)])
+
+
+def _faults_json(wrong: Mapping[tuple[str, str], str], nodes: Sequence[str]) -> list[dict[str, str]]:
+    return [{"node": node, "interface": name, "what": what} for (node, name), what in wrong.items() if node in nodes]
+
+
+def _fault_lines(node: str, wrong: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    from wanlab.runtime.faults import CURE
+
+    mine = {name: what for (owner, name), what in wrong.items() if owner == node}
+    yield from (f"  ! {name} {what}" for name, what in mine.items())
+    if mine:
+        yield f"    {CURE.format(node=node)}"
 
 
 def _far_end(interface: Interface, network: Network) -> tuple[str, str] | None:

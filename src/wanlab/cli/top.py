@@ -13,6 +13,7 @@ import typer
 
 from wanlab.cli import complete
 from wanlab.cli.options import UpLab
+from wanlab.cli.ways import Way, short, ways
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,30 +26,20 @@ _HEADINGS = ("link", "packets", "bytes", "packet/s", "bit/s", "dropped", "waitin
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """One direction of a link: what its first end sends."""
+class _Rates:
+    """A direction of a link, and how much passes there now."""
 
-    link: str
-    counters: Counters
+    way: Way
     packets_s: float
     bits_s: float
 
     def to_json(self) -> dict[str, Any]:
         rates = {"packets_per_s": round(self.packets_s, 3), "bits_per_s": round(self.bits_s, 3)}
-        return {"link": self.link, **rates, **self.counters.to_json()}
+        return {**self.way.to_json(), **rates}
 
     def cells(self) -> tuple[str, ...]:
-        it = self.counters
-        sent = (str(it.sent_packets), _short(it.sent_bytes))
-        return (self.link, *sent, f"{self.packets_s:.0f}", _short(self.bits_s), self._dropped(), str(it.waiting))
-
-    def _dropped(self) -> str:
-        it = self.counters
-        causes = {"by chance": it.lost, "queue full": it.overflowed, "refused": it.refused}
-        if it.lost is None:  # netem does not tell which of the two it was
-            causes = {"by chance or queue full": it.impaired, "refused": it.refused}
-        told = ", ".join(f"{number} {cause}" for cause, number in causes.items() if number)
-        return told or "0"
+        link, packets, octets, dropped, waiting = self.way.cells()
+        return link, packets, octets, f"{self.packets_s:.0f}", short(self.bits_s), dropped, waiting
 
 
 def top(
@@ -80,18 +71,18 @@ def top(
     console = table_console(_WIDE)
     looks = _looks(attached, nodes, interval, once)
     if json:
-        for ways in looks:
-            print(json_.dumps([way.to_json() for way in ways]), flush=True)
+        for looked in looks:
+            print(json_.dumps([each.to_json() for each in looked]), flush=True)
     elif once or not console.is_terminal:
-        for ways in looks:
-            console.print(_table(ways))
+        for looked in looks:
+            console.print(_table(looked))
     else:
         with Live(console=console, auto_refresh=False) as live:
-            for ways in looks:
-                live.update(_table(ways), refresh=True)
+            for looked in looks:
+                live.update(_table(looked), refresh=True)
 
 
-def _looks(lab: Lab, nodes: Sequence[str] | None, interval: float, once: bool) -> Iterator[list[_Way]]:
+def _looks(lab: Lab, nodes: Sequence[str] | None, interval: float, once: bool) -> Iterator[list[_Rates]]:
     from wanlab.cli.until import Stop
 
     before: dict[tuple[str, str], Counters] = {}
@@ -99,50 +90,28 @@ def _looks(lab: Lab, nodes: Sequence[str] | None, interval: float, once: bool) -
     with Stop() as stop:
         while not stop.asked:
             lab.update()
-            now, counters = time.monotonic(), {(each.node, each.interface): each for each in lab.counters()}
-            yield list(_ways(lab, nodes, counters, before, now - then))
+            now, counters = time.monotonic(), lab.counters()
+            yield [_rates(way, before, now - then) for way in ways(lab.network, counters, nodes or ())]
             if once:
                 return
-            before, then = counters, now
+            before, then = {(each.node, each.interface): each for each in counters}, now
             select.select([stop.fileno()], [], [], interval)
 
 
-def _ways(
-    lab: Lab,
-    nodes: Sequence[str] | None,
-    counters: dict[tuple[str, str], Counters],
-    before: dict[tuple[str, str], Counters],
-    seconds: float,
-) -> Iterator[_Way]:
-    for link in lab.network.links:
-        if nodes and not {link.a[0], link.b[0]} & set(nodes):
-            continue
-        for here, there in ((link.a, link.b), (link.b, link.a)):
-            found = counters.get(here)
-            if found is None:
-                continue
-            old = before.get(here, found)
-            # One that was made anew has begun to count again.
-            packets = max(0, found.sent_packets - old.sent_packets)
-            octets = max(0, found.sent_bytes - old.sent_bytes)
-            rate = 1 / seconds if seconds > 0 else 0.0
-            yield _Way(f"{here[0]} {here[1]} -> {there[0]} {there[1]}", found, packets * rate, octets * 8 * rate)
+def _rates(way: Way, before: dict[tuple[str, str], Counters], seconds: float) -> _Rates:
+    now, old = way.counters, before.get(way.here, way.counters)
+    # One that was made anew has begun to count again.
+    packets, octets = max(0, now.sent_packets - old.sent_packets), max(0, now.sent_bytes - old.sent_bytes)
+    rate = 1 / seconds if seconds > 0 else 0.0
+    return _Rates(way, packets * rate, octets * 8 * rate)
 
 
-def _table(ways: Sequence[_Way]) -> Table:
+def _table(looked: Sequence[_Rates]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, heading in enumerate(_HEADINGS):
         table.add_column(heading, justify="right" if number else "left", no_wrap=number == 0, overflow="fold")
-    for way in ways:
-        table.add_row(*way.cells())
+    for each in looked:
+        table.add_row(*each.cells())
     return table
-
-
-def _short(rate: float) -> str:
-    for unit in ("", "k", "M"):
-        if rate < 1000:
-            return f"{rate:.0f}{unit}" if not unit else f"{rate:.1f}{unit}"
-        rate /= 1000
-    return f"{rate:.2f}G"

@@ -70,6 +70,11 @@ class Namespaces:
         self._here: str | None = None
         _bring_up_loopback()
 
+    @property
+    def here(self) -> str | None:
+        """The node that this process is in; None: the lab's own namespace."""
+        return self._here
+
     def create(self, node: str) -> None:
         """Make a namespace and enter it."""
         unshare(CLONE_NEWNET)

@@ -1,11 +1,12 @@
 """`verify`: proof, by packets, that a lab is what its topology says.
 
-Six kinds of proof, each a group of checks:
+Seven kinds of proof, each a group of checks:
 
 - *reach*: every host and router sends to every address of the others; what arrives, from which source address, after
   how many forwards, and what does not, must be as the topology says.
 - *nat*: which address and port a server sees, over UDP and TCP, from behind each NAT.
 - *behaviour*: what each NAT does, axis by axis, measured as RFC 5780 says, beside what it was declared as.
+- *links*: what is to impair what an interface sends is in place.
 - *unsolicited*: packets for a LAN that are put right onto the WAN's cable for the router, as if the WAN had a route to
   it.
 - *mtu*: a packet of exactly the path's size passes unfragmented, one byte more does not leave.
@@ -29,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 from wanlab.errors import WanlabError
 from wanlab.measure.exchange import Flow, Injection, exchange
 from wanlab.measure.nat import measurable, measure_nats
+from wanlab.runtime.faults import CURE
+from wanlab.topology.impairment_text import impairment_words
 from wanlab.topology.journey import INITIAL_TTL, Atlas, End, Journey, Translation
 from wanlab.topology.nat import Ports
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
@@ -135,6 +138,7 @@ class _Verification:
         yield from (self._judge_reach(trial) for trial in reach)
         yield from self._judge_nat(reach)
         yield from self._behaviour()
+        yield from self._links()
         yield from (self._judge_injection(name, flow) for name, flow in injected)
         yield from self._judge_sizes(sizes)
         yield from self._names()
@@ -258,6 +262,18 @@ class _Verification:
                     self.notes.append(f"behaviour: {subject}: {found.measured}")
                 else:
                     yield Check("behaviour", subject, found.declared, found.measured, found.ok)
+
+    # -- links ---------------------------------------------------------------------------------------------------
+
+    def _links(self) -> Iterator[Check]:
+        impaired = [(i, i.egress) for node in self.network for i in node.interfaces if i.egress is not None]
+        faults = self.lab.impairment_faults() if impaired else {}
+        for interface, egress in impaired:
+            fault = faults.get((interface.node, interface.name))
+            if fault is not None:
+                self.notes.append(f"links: {CURE.format(node=interface.node)}")
+            subject, expected = f"{interface.node} {interface.name}", f"sends with {impairment_words(egress)}"
+            yield Check("links", subject, expected, fault or "what does that is in place", fault is None)
 
     # -- unsolicited ---------------------------------------------------------------------------------------------
 

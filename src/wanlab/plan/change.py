@@ -104,8 +104,12 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
     off += [SetSysctl(node, step.key, "0") for step in mine if isinstance(step, SetSysctl) and step.key in _FORWARDING]
     off += [LoadRuleset(node, _NO_RULES) for step in mine if isinstance(step, LoadRuleset)]
     off.append(ForgetConnections(node))
-    kept = AddNamespace | AddBridge | Enslave | SetImpairment
-    on = [step for step in mine if not isinstance(step, kept) and step != SetUp(node, "lo")]
+    kept = AddNamespace | AddBridge | Enslave
+    on = [
+        replace(step, text=without(step.text) + step.text) if isinstance(step, LoseFrames) else step
+        for step in mine
+        if not isinstance(step, kept) and step != SetUp(node, "lo")
+    ]
     return tuple(off), tuple(on)
 
 

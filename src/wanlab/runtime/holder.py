@@ -84,6 +84,7 @@ class Holder:
         self._verbs: dict[str, Callable[[_Client, Message, list[int]], None]] = {
             "info": self._info,
             "counters": self._counters,
+            "impaired": self._impaired,
             "socket": self._socket,
             "execute": self._execute,
             "change": self._change,
@@ -102,7 +103,7 @@ class Holder:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lab = lab
         steps = decode(lab["steps"])
-        self._impairer = Impairer(lab.get("impairment"))
+        self._impairer = Impairer(lab.get("impairment"), self._world.namespaces, self._note)
         self._require(steps)  # before anything is made
         try:
             self._world.furnish(inside, lab["hosts"], lab["name"])
@@ -237,6 +238,14 @@ class Holder:
         read = read_counters(self._world.namespaces, self._nodes, self._impairer.wire)
         client.answer({"counters": [counters.to_row() for counters in read]})
 
+    def _impaired(self, client: _Client, message: Message, descriptors: list[int]) -> None:
+        in_place = list(self._impairer.in_place(self._nodes))
+        client.answer({"in_place": in_place, **self._impairer.report()})
+
+    def _note(self, what: str) -> None:
+        """Remember that something has happened to the lab."""
+        self._events.append({"time": time.time(), "what": what})
+
     def _socket(self, client: _Client, message: Message, descriptors: list[int]) -> None:
         node = self._known(message["node"])
         self._world.namespaces.enter(node)
@@ -289,7 +298,7 @@ class Holder:
         self._nodes = message["nodes"]
         self._world.rename(message["hosts"])
         self._version += 1
-        self._events.append({"time": time.time(), "what": message["what"]})
+        self._note(message["what"])
         client.answer({"version": self._version})
 
     def _take_back(self, client: _Client) -> None:
@@ -387,6 +396,7 @@ class Holder:
                 client.answer({"exit": code})
             else:
                 self._services.note_end(pid, code)
+                self._impairer.note_end(pid, code)
 
 
 def run(link: socket.socket) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from wanlab.errors import MachineError
 from wanlab.kernel import nftables
+from wanlab.kernel.execute import Namespaces
 from wanlab.kernel.means import VARIABLE, Means, try_netem
+from wanlab.kernel.queues import queues, traffic
 from wanlab.plan.steps import SetImpairment, Step
 from wanlab.runtime.wire import Wire
 
@@ -17,12 +19,13 @@ _DOCTOR = "`wanlab doctor` tells what this machine can do"
 class Impairer:
     """Netem where the kernel has it, else the wire; or what was asked for, or nothing."""
 
-    def __init__(self, wanted: str | None) -> None:
+    def __init__(self, wanted: str | None, namespaces: Namespaces, tell: Callable[[str], None]) -> None:
         self._wanted = None if wanted is None else Means(wanted)
         self.means: Means | None = None
         """None until a link is to be impaired."""
         self._why = ""
-        self._wire = Wire()
+        self._namespaces = namespaces
+        self._wire = Wire(namespaces, tell)
 
     @property
     def wire(self) -> Wire | None:
@@ -70,9 +73,31 @@ class Impairer:
         return Means.NETEM
 
     def report(self) -> dict[str, Any]:
-        """What impairs links, why it was chosen, and the process that does."""
+        """What impairs links, why it was chosen, and the process that does; `trouble`: why it does not."""
         return {
             "means": None if self.means is None else self.means.value,
             "why": self._why,
             "pid": self._wire.pid or None,
+            "trouble": self._wire.trouble,
         }
+
+    def note_end(self, pid: int, status: int) -> None:
+        """One of the lab's processes has ended: perhaps it was the wire's, which is then started anew."""
+        self._wire.note_end(pid, status)
+
+    def in_place(self, nodes: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """The interfaces of these nodes that are impaired now, whatever was said: programs may take that away.
+
+        Raises OSError.
+        """
+        try:
+            for node in nodes if self.means is not None else ():
+                self._namespaces.enter(node)
+                if self.means is Means.WIRE:
+                    names = self._wire.in_place(node)
+                else:
+                    known = {each.index: each.name for each in traffic()}
+                    names = [known[each.index] for each in queues() if each.kind == "netem"]
+                yield from ((node, name) for name in names)
+        finally:
+            self._namespaces.enter(None)

@@ -23,6 +23,7 @@ from wanlab.runtime.changes import Changing, described, description
 from wanlab.runtime.connection import Connection, connect, default_lab, forge, wait_until_cleared
 from wanlab.runtime.counters import Counters
 from wanlab.runtime.directory import check_lab_name, runtime_directory
+from wanlab.runtime.faults import faults
 from wanlab.runtime.process import Arguments, Output, Process, ProcessOptions
 from wanlab.runtime.record import Log, Record
 from wanlab.runtime.server import Ready, Server, start, stop_all
@@ -268,6 +269,18 @@ class Lab(Changing):
         finally:
             connection.close()
         return tuple(Counters(*row) for row in answer["counters"])
+
+    def impairment_faults(self) -> dict[tuple[str, str], str]:
+        """The interfaces, by node and name, that are to be impaired and are not as they should be, and what they do.
+
+        A program in a node may have taken away what impairs its links; `reboot` puts it back.
+        """
+        connection = self._connect()
+        try:
+            answer, _ = connection.ask({"verb": "impaired"})
+        finally:
+            connection.close()
+        return faults(self.network, answer)
 
     def verify(self) -> Report:
         """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""

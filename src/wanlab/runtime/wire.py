@@ -12,13 +12,19 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wanlab.errors import KernelError
 from wanlab.kernel import nftables
+from wanlab.kernel.execute import Namespaces
 from wanlab.kernel.netlink import Netlink
 from wanlab.plan.steps import SetImpairment
 from wanlab.runtime import wire_process
@@ -30,6 +36,7 @@ _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 _TAP_QUEUE = 8192  # packets that wait to be read: a burst longer than that is dropped
 _SEND_BUFFER = 1 << 22
 _PATIENCE = 5.0  # seconds that the process may take to answer
+_MOST_STARTS, _WITHIN = 5, 10.0  # who ends more often in so many seconds would only end again
 
 _SPARED = (
     "\t\tmeta protocol arp accept\n"
@@ -38,94 +45,208 @@ _SPARED = (
 )
 
 
-class Wire:
-    """Impairs the interfaces of a lab, by a process that is started with the first."""
+@dataclass(slots=True)
+class _Place:
+    """An interface that goes through the wire."""
 
-    def __init__(self) -> None:
+    step: SetImpairment
+    index: int
+    """The interface's."""
+
+    @property
+    def tap(self) -> str:
+        return f"wire{self.index}"
+
+
+class Wire:
+    """Impairs the interfaces of a lab, by a process that is started with the first, and anew where it ends.
+
+    *tell* hears what has become of it.
+    """
+
+    def __init__(self, namespaces: Namespaces, tell: Callable[[str], None]) -> None:
+        self._namespaces = namespaces
+        self._tell = tell
         self._orders: socket.socket | None = None
         self.pid = 0
-        self._taps: dict[tuple[str, str], str] = {}
+        """Its process; 0 while there is none."""
+        self.trouble = ""
+        """Why there is no process, though there should be one: nothing passes the interfaces."""
+        self._places: dict[tuple[str, str], _Place] = {}
+        self._ends: deque[float] = deque(maxlen=_MOST_STARTS)
 
     @property
     def interfaces(self) -> dict[tuple[str, str], str]:
         """The taps' names, by node and interface."""
-        return self._taps
+        return {name: place.tap for name, place in self._places.items()}
 
     def rehearse(self) -> None:
         """Try all that it takes but the process, on this namespace's `lo`. Raises OSError."""
         tap = _open_tap("wire1")
         try:
             with _open_way_out("lo"):
-                _turn("lo", "wire1", spare=True)
+                _turn_into("lo", "wire1", spare=True)
             _load(f"delete table netdev {TABLE}\n")
         finally:
             os.close(tap)
 
     def set(self, step: SetImpairment, index: int) -> None:
         """Impair an interface of the node that the caller is in, or do so otherwise than before. Raises OSError."""
-        place = (step.node, step.interface)
-        it = step.impairment
-        order = {
-            "order": "set",
-            "node": step.node,
-            "interface": step.interface,
-            "impairment": it.to_row(),
-            "limit": it.limit(step.mtu),
-            "mtu": step.mtu,
-        }
-        if place in self._taps:
-            self._ask(order)
-            _turn(step.interface, self._taps[place], spare=not it.hit_arp)
-            return
-        tap = f"wire{index}"
-        descriptor = _open_tap(tap)
-        try:
-            with _open_way_out(step.interface) as out:
-                self._ask(order, [descriptor, out.fileno()])
-        finally:
-            os.close(descriptor)
-        self._taps[place] = tap
-        _turn(step.interface, tap, spare=not it.hit_arp)
+        name = (step.node, step.interface)
+        place = _Place(step, index)
+        if name in self._places:
+            self._ask(_order(step))
+        else:
+            _hand_over(place, self._ask)
+        self._places[name] = place
+        _turn(place)
 
     def clear(self, node: str, interface: str) -> None:
         """Let an interface of the node that the caller is in go by itself again."""
-        if self._taps.pop((node, interface), None) is not None:
-            others = any(owner == node for owner, _ in self._taps)
+        if self._places.pop((node, interface), None) is not None:
+            others = any(owner == node for owner, _ in self._places)
             try:
                 _load(
                     f"delete chain netdev {TABLE} {_chain(interface)}\n" if others else f"delete table netdev {TABLE}\n"
                 )
+            except OSError:
+                if self._turned(interface):  # else somebody has taken the rules away already
+                    raise
             finally:
                 self._ask({"order": "clear", "node": node, "interface": interface})
 
+    def in_place(self, node: str) -> list[str]:
+        """The interfaces of the node that the caller is in whose packets are turned into the wire."""
+        return [name for owner, name in self._places if owner == node and self._turned(name)]
+
+    @staticmethod
+    def _turned(interface: str) -> bool:
+        try:
+            listed = nftables.as_json(f"list chain netdev {TABLE} {_chain(interface)}")
+        except KernelError:
+            return False
+        return any("fwd" in each for rule in listed for each in rule.get("rule", {}).get("expr", ()))
+
     def tallies(self) -> dict[tuple[str, str], dict[str, int]]:
-        """What became of the packets, for each interface; nothing where none is impaired."""
+        """What became of the packets, for each interface; nothing where none is impaired, or there is no process."""
         if self._orders is None:
             return {}
         return {(node, name): tally for node, name, tally in self._ask({"order": "tallies"})["tallies"]}
 
+    def note_end(self, pid: int, status: int) -> None:
+        """One of the lab's processes has ended, with that exit status: perhaps it was the wire's."""
+        if pid == self.pid:
+            self._forget(_how(status))
+            self._revive()
+
     def _ask(self, order: dict[str, Any], descriptors: list[int] | None = None) -> dict[str, Any]:
         if self._orders is None:
-            self._start()
-        assert self._orders is not None
+            self._start_anew()
         try:
-            socket.send_fds(self._orders, [json.dumps(order).encode()], descriptors or [])
-            data = self._orders.recv(1 << 20)
+            return self._exchange(order, descriptors)
         except OSError as error:
-            raise OSError(error.errno, f"the wire does not answer: {error.strerror or error}") from None
+            # It has ended, and nobody has told us yet; or it hangs, which is as good.
+            os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+            hangs = isinstance(error, TimeoutError)
+            self._forget("did not answer" if hangs else _how(os.waitstatus_to_exitcode(status)))
+            self._revive()
+        if self._orders is None:
+            raise OSError(errno.EPIPE, f"the wire's process {self.trouble}")
+        return self._exchange(order, descriptors)
+
+    def _exchange(self, order: dict[str, Any], descriptors: list[int] | None = None) -> dict[str, Any]:
+        assert self._orders is not None
+        socket.send_fds(self._orders, [json.dumps(order).encode()], descriptors or [])
+        data = self._orders.recv(1 << 20)
         if not data:
             raise OSError(errno.EPIPE, "the wire's process has ended")
         answer: dict[str, Any] = json.loads(data)
         return answer
 
+    def _forget(self, how: str) -> None:
+        """Keep nothing of a process that has ended."""
+        if self._orders is not None:
+            self._orders.close()
+        self._orders, self.pid, self.trouble = None, 0, how
+
+    def _revive(self) -> None:
+        """Start it anew, with all interfaces that go through it. The caller stays in the node that it is in."""
+        now, how = time.monotonic(), self.trouble
+        self._ends.append(now)
+        if len(self._ends) == _MOST_STARTS and now - self._ends[0] < _WITHIN:
+            self.trouble = f"{how}, {_MOST_STARTS} times in {_WITHIN:.0f} s"
+            self._tell(f"the wire's process {self.trouble}: impaired links carry nothing")
+            return
+        try:
+            lost = self._start_anew()
+        except OSError as error:
+            self._forget(f"{how}, and cannot be started: {error.strerror or error}")
+            self._tell(f"the wire's process {self.trouble}: impaired links carry nothing")
+            return
+        self._tell(
+            f"the wire's process {how}, and was started anew: packets on their way through it were lost"
+            + (f"; not impaired as they should be: {', '.join(lost)}" if lost else "")
+        )
+
+    def _start_anew(self) -> list[str]:
+        """Start a process for all interfaces that go through it; those that cannot, and why. Raises OSError."""
+        self._start()
+        here = self._namespaces.here
+        lost = []
+        try:
+            for (node, interface), place in self._places.items():
+                try:
+                    self._namespaces.enter(node)
+                    self._reconnect(place)
+                except OSError as error:  # perhaps somebody has taken the interface away
+                    lost.append(f"{node}:{interface} ({error.strerror or error})")
+        finally:
+            self._namespaces.enter(here)
+        return lost
+
+    def _reconnect(self, place: _Place) -> None:
+        was_turned = self._turned(place.step.interface)
+        _hand_over(place, self._exchange)
+        if was_turned:  # where somebody has taken the rules away, that is theirs to know
+            _turn(place)
+
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
-            wire_process.run(theirs)
+            # In no node: it is to outlive each.
+            wire_process.run(theirs, lambda: self._namespaces.enter(None))
         theirs.close()
         ours.settimeout(_PATIENCE)
-        self._orders = ours
+        self._orders, self.trouble = ours, ""
+
+
+def _order(step: SetImpairment) -> dict[str, Any]:
+    it = step.impairment
+    return {
+        "order": "set",
+        "node": step.node,
+        "interface": step.interface,
+        "impairment": it.to_row(),
+        "limit": it.limit(step.mtu),
+        "mtu": step.mtu,
+    }
+
+
+def _hand_over(place: _Place, ask: Callable[[dict[str, Any], list[int]], object]) -> None:
+    """Give the process a way there and back for an interface of the node that the caller is in."""
+    descriptor = _open_tap(place.tap)
+    try:
+        with _open_way_out(place.step.interface) as out:
+            ask(_order(place.step), [descriptor, out.fileno()])
+    finally:
+        os.close(descriptor)
+
+
+def _how(status: int) -> str:
+    """How a process ended, in words."""
+    return f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
 
 
 def _open_tap(name: str) -> int:
@@ -161,7 +282,11 @@ def _open_way_out(interface: str) -> socket.socket:
     return out
 
 
-def _turn(interface: str, tap: str, *, spare: bool) -> None:
+def _turn(place: _Place) -> None:
+    _turn_into(place.step.interface, place.tap, spare=not place.step.impairment.hit_arp)
+
+
+def _turn_into(interface: str, tap: str, *, spare: bool) -> None:
     chain = _chain(interface)
     _load(
         f"table netdev {TABLE} {{\n"

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wanlab.kernel.channel import Channel
@@ -179,9 +180,13 @@ class _Wire:
         return {}
 
 
-def run(orders: socket.socket) -> NoReturn:
-    """Be the wire of a lab until the holder's end of *orders* closes, which it does with the lab."""
+def run(orders: socket.socket, leave: Callable[[], None]) -> NoReturn:
+    """Be the wire of a lab until the holder's end of *orders* closes, which it does with the lab.
+
+    *leave* leaves the network namespace of whichever node the holder was in.
+    """
     try:
+        leave()
         set_process_name("wanlab-wire")
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
