@@ -35,6 +35,8 @@ VERBS = (
     "plug",
     "partition",
     "heal",
+    "new-address",
+    "redial",
     "reboot",
     "apply",
     "play",

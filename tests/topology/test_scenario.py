@@ -8,10 +8,10 @@ import pytest
 
 from wanlab import Event, Scenario, Topology, TopologyError
 from wanlab.plan.rehearsal import rehearse
-from wanlab.topology.edits import Become, Change, Link, Plug
+from wanlab.topology.edits import Become, Change, Link, NewAddress, Plug
 from wanlab.topology.files import read
 from wanlab.topology.network import LinkState
-from wanlab.topology.scenario import Reboot, Say
+from wanlab.topology.scenario import Reboot, Redial, Say
 from wanlab.topology.scenario_file import load_scenario, write_events
 
 DOWN = Link(("alice",), LinkState.DOWN)
@@ -38,6 +38,14 @@ unplug = ["alice", "home-a:wan"]
 [[event]]
 at = "1h"
 apply = "two-lans"
+[[event]]
+at = "2h"
+new_address = "home-a"
+[[event]]
+at = "2h"
+redial = "alice"
+address = "10.1.0.7"
+off = "1s"
 """
 
 
@@ -61,6 +69,8 @@ def test_a_file_says_what_happens_and_when(tmp_path: Path) -> None:
         (3.0, Link(("alice", "home-a:wan"), LinkState.UNPLUGGED), 4),
         (61.0, Change({"home-a": {"nat": "symmetric"}}), 2),
         (3600.0, Become("two-lans"), 5),
+        (7200.0, NewAddress("home-a"), 6),
+        (7200.0, Redial("alice", "10.1.0.7", 1.0), 7),
     ]
 
 
@@ -68,7 +78,7 @@ def test_a_lab_file_has_a_timeline_that_is_written_down_with_it(tmp_path: Path) 
     lab = '[switch.wan]\n[router.home-a]\nuplink = "wan"\n[router.home-b]\nuplink = "wan"\n'
     lab += '[host.alice]\nlink = "home-a"\n[host.bob]\nlink = "home-b"\n'
     topology = read(lab + FILE.partition("\n")[2], "lab.toml", "toml")
-    assert len(topology.events) == 5
+    assert len(topology.events) == 7
     again = Topology.load(written(tmp_path, lab))
     again.events = topology.events
     assert again.to_document()["event"] == write_events(topology.events) == topology.to_document()["event"]
@@ -103,7 +113,7 @@ def test_a_rehearsal_knows_each_topology_on_the_way() -> None:
         ('at = "1s"', 1, "an event says nothing that happens; give it one of down, up"),
         ('at = "1s"\ndown = "alice"\nup = "bob"', 1, "an event says several things: down, up"),
         ('at = "1s"\ndonw = "alice"', 3, "unknown key 'donw' in event 1; did you mean 'down'?"),
-        ('at = "1s"\ndown = "alice"\noff = "1s"', 4, "'off' goes with 'reboot', not with 'down'"),
+        ('at = "1s"\ndown = "alice"\noff = "1s"', 4, "'off' goes with 'reboot' or 'redial', not with 'down'"),
         ('at = "1s"\ndown = "alice"\ntimes = 3', 2, "event 3 times at once; say how often, by 'every'"),
         ('at = "1s"\ndown = "alice"\ntimes = 0', 2, "event 0 times"),
         ('at = "1s"\nflap = "alice"\nevery = 0', 2, "event every 0 s"),

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from wanlab import __version__
+from wanlab.cli.address import new_address, redial
 from wanlab.cli.apply import apply
 from wanlab.cli.capture import capture
 from wanlab.cli.catalog import catalog
@@ -119,6 +120,8 @@ _THEN: tuple[Callable[..., int | None], ...] = (
     plug,
     partition,
     heal,
+    new_address,
+    redial,
     reboot,
     apply,
     play,

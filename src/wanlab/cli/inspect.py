@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def inspect(node: OptionalNode = None, lab: UpLab = None, json: Json = False) -> None:
-    """Say what a lab, or a node of it, consists of, and what its links have carried.
+    """Say what a lab, or a node of it, consists of.
 
     Its nodes with their interfaces, addresses, routes and NAT; of each link and direction packets, bytes, and drops by
     cause; the process that holds it.

@@ -113,6 +113,17 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
     return tuple(off), tuple(on)
 
 
+def forget(network: Network, node: str) -> tuple[Step, ...]:
+    """The steps that have a router forget every connection and mapping, and ports that were asked for; rules stay."""
+    mine = [step for step in compile_network(network).steps if not isinstance(step, AddCable) and step.node == node]
+    running = [step for step in mine if isinstance(step, StartService)]
+    return (
+        *(StopService(node, step.name) for step in running),
+        *(new for step in mine if isinstance(step, LoadRuleset) for new in _replace_rules(node, step.text)),
+        *running,
+    )
+
+
 _Interface = tuple[str, str]
 
 

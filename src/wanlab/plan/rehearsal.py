@@ -10,7 +10,7 @@ from wanlab.plan.steps import Step
 from wanlab.topology.document import rebuild
 from wanlab.topology.kept import Kept
 from wanlab.topology.network import Network
-from wanlab.topology.scenario import Cue, Reboot, Say, Scenario
+from wanlab.topology.scenario import Cue, Reboot, Redial, Say, Scenario
 from wanlab.topology.topology import Topology
 
 
@@ -34,7 +34,7 @@ def next_of(topology: Topology, network: Network, wanted: Topology) -> Next:
 
 
 def rehearse(scenario: Scenario, topology: Topology, network: Network) -> list[tuple[Cue, Next | None]]:
-    """Each cue with what the lab becomes by it; None where it stays what it is.
+    """Each cue with what the lab becomes by it; None where it stays what it is, or it takes more than one change.
 
     Raises TopologyError for the first event that cannot be, naming it and its line.
     """
@@ -45,8 +45,10 @@ def rehearse(scenario: Scenario, topology: Topology, network: Network) -> list[t
             if isinstance(cue.action, Reboot):
                 network[cue.action.node]  # that there is one
             elif not isinstance(cue.action, Say):
-                following = next_of(topology, network, cue.action.applied(topology, network))
-                topology, network = following.topology, following.network
+                edit = cue.action.edit if isinstance(cue.action, Redial) else cue.action
+                after = next_of(topology, network, edit.applied(topology, network))
+                topology, network = after.topology, after.network
+                following = None if isinstance(cue.action, Redial) else after
         except (TopologyError, UsageError, NoSuchNode) as error:
             raise TopologyError(
                 f"event {cue.event}, at {cue.at_s:g} s ({cue.action}): {error.what}", where=cue.source, hint=error.hint

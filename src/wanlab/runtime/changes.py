@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wanlab.plan.change import reboot
+from wanlab.plan.change import forget, reboot
 from wanlab.plan.counters import with_counters
 from wanlab.plan.hosts import hosts_file
 from wanlab.plan.rehearsal import Next, next_of
 from wanlab.plan.steps import Step, encode
 from wanlab.topology.document import rebuild
-from wanlab.topology.edits import Change, Edit, Heal, Part
+from wanlab.topology.edits import Change, Edit, Heal, Link, NewAddress, Part
 from wanlab.topology.kept import Kept
-from wanlab.topology.network import Network
+from wanlab.topology.network import LinkState, Network
+from wanlab.topology.places import split
 from wanlab.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -120,6 +121,32 @@ class Changing:
     def heal(self, *nodes: str) -> tuple[Step, ...]:
         """End all partitions, or those that name one of *nodes*. Raises NoSuchNode. See `apply`."""
         return self.edit(Heal(nodes))
+
+    def new_address(self, place: str, address: str | Sequence[str] | None = None) -> tuple[Step, ...]:
+        """Give a router's uplink, or an interface, another address, as a new DHCP lease does; the link stays up.
+
+        *address*: one, or one for each family; the next free ones of the subnet where it is not given. What was sent
+        from the old one dies with it: a NAT forgets its mappings and connections. See `apply`.
+        """
+        return self.edit(NewAddress(place, address))
+
+    def redial(self, place: str, address: str | Sequence[str] | None = None, *, down_s: float = 0.0) -> None:
+        """Take a link down and, *down_s* seconds later, up with another address, as a PPP line that is dialled anew.
+
+        *place* and *address* as for `new_address`; the address that it had may be given. A NAT forgets everything as
+        the link goes down. Raises NoSuchNode, UsageError, TopologyError before anything happens; KernelError.
+        """
+        with self._changing:
+            self.update()
+            self.after(NewAddress(place, address))  # it can be
+            following, node = self.after(Link((place,), LinkState.DOWN)), self.network[split(place)[0]]
+            if node.uplink is not None and split(place)[1] in (None, node.uplink):
+                following = replace(following, steps=(*following.steps, *forget(following.network, node.name)))
+            self._take_over(following, f"{place}: redials")
+            try:
+                time.sleep(down_s)
+            finally:
+                self.edit(NewAddress(place, address))
 
     def reboot(self, node: str, *, down_s: float = 0.0) -> None:
         """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.

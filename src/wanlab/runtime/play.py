@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wanlab.errors import UsageError, WanlabError
 from wanlab.plan.rehearsal import Next, rehearse
-from wanlab.topology.scenario import Cue, Reboot, Say, Scenario
+from wanlab.topology.scenario import Cue, Reboot, Redial, Say, Scenario
 
 if TYPE_CHECKING:
     from wanlab.runtime.changes import Changing
@@ -117,6 +117,8 @@ class Play:
         action = cue.action
         if isinstance(action, Reboot):
             self._lab.reboot(action.node, down_s=action.off_s)
+        elif isinstance(action, Redial):
+            self._lab.redial(action.place, action.address, down_s=action.off_s)
         elif not isinstance(action, Say):
             assert following is not None
             self._lab.follow(following, action)

@@ -12,7 +12,8 @@ from typing import Any
 
 from wanlab.errors import Source, UsageError
 from wanlab.topology.document import from_document, rebuild
-from wanlab.topology.network import LinkState, Network
+from wanlab.topology.leases import another_address, with_length
+from wanlab.topology.network import Interface, LinkState, Network
 from wanlab.topology.places import place_of, split, with_keys, with_state
 from wanlab.topology.topology import Topology
 
@@ -93,6 +94,42 @@ class Plug:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAddress:
+    """An interface that has another address in its subnet, as by a new DHCP lease, and is up. A router's: its uplink's.
+
+    `address` is one, or one for each family; a family that has none there keeps what it has. Left out, the next free
+    ones are taken, of each family.
+    """
+
+    place: str
+    address: str | Sequence[str] | None = None
+
+    def applied(self, topology: Topology, network: Network) -> Topology:
+        """*topology* with that. Raises NoSuchNode, UsageError, TopologyError."""
+        at = place_of(topology, network, self.place)
+        if at.port:
+            raise UsageError(f"{self.place} is a port, whose address is not by a lease", hint=f"name {at.owner}")
+        node, name = at.owner.split(":")
+        interface = network[node].interface(name)
+        addresses = another_address(network, interface) if self.address is None else self._given(interface)
+        keys = {"address": addresses, "state": None}
+        return from_document(with_keys(topology.to_document(), at, keys), file=f"lab {network.name}")
+
+    def _given(self, interface: Interface) -> list[str]:
+        given = [self.address] if isinstance(self.address, str) else list(self.address or ())
+        versions = {6 if ":" in text else 4 for text in given}
+        kept = [
+            str(a)
+            for a in interface.addresses
+            if a.version not in versions and not (a.version == 6 and interface.slaac)
+        ]
+        return [*(with_length(text, interface) for text in given), *kept]
+
+    def __str__(self) -> str:
+        return f"{self.place}: new address" + ("" if self.address is None else f" {_shown(self.address)}")
+
+
+@dataclass(frozen=True, slots=True)
 class Become:
     """Another topology altogether."""
 
@@ -142,7 +179,7 @@ class Heal:
         return f"heal: {', '.join(self.nodes) or 'all'}"
 
 
-Edit = Change | Link | Plug | Part | Heal | Become
+Edit = Change | Link | Plug | NewAddress | Part | Heal | Become
 
 
 def _shown(value: Any) -> str:

@@ -173,7 +173,7 @@ def _check(
             where=member.source,
             hint="give an address of that subnet, or none to have one chosen",
         )
-    meaning = _reserved(interface.ip, subnet)
+    meaning = reserved(interface.ip, subnet)
     if meaning is not None:
         raise TopologyError(
             f"{who}: {interface.ip} is the {meaning} address of {subnet}",
@@ -196,7 +196,7 @@ def _addresses_wanted(member: Member, version: int) -> int:
     return router.nat.addresses if version == 4 and router is not None and router.nat is not None else 1
 
 
-def _reserved(ip: IPAddress, subnet: IPNetwork) -> str | None:
+def reserved(ip: IPAddress, subnet: IPNetwork) -> str | None:
     """What an address means to a subnet, where that is not a host."""
     if subnet.prefixlen >= subnet.max_prefixlen - 1:  # RFC 3021 and RFC 6164: a cable needs no reserved ones
         return None

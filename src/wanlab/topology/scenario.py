@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from wanlab.errors import Source, TopologyError
-from wanlab.topology.edits import Edit
+from wanlab.topology.edits import Edit, NewAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,23 @@ class Reboot:
 
 
 @dataclass(frozen=True, slots=True)
+class Redial:
+    """A link that goes down and, `off_s` seconds later, comes up with another address (None: the next free one)."""
+
+    place: str
+    address: str | Sequence[str] | None = None
+    off_s: float = 0.0
+
+    @property
+    def edit(self) -> NewAddress:
+        """What has become of the lab in the end."""
+        return NewAddress(self.place, self.address)
+
+    def __str__(self) -> str:
+        return f"{self.place}: redials" + (f", down for {self.off_s:g} s" if self.off_s else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Nothing but a line that is printed."""
 
@@ -30,7 +47,7 @@ class Say:
         return self.text
 
 
-Action = Edit | Reboot | Say
+Action = Edit | Reboot | Redial | Say
 
 
 @dataclass(frozen=True, slots=True)

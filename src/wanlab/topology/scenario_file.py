@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from wanlab.errors import Source, TopologyError
-from wanlab.topology.edits import Become, Change, Heal, Link, Part, Plug
+from wanlab.topology.edits import Become, Change, Heal, Link, NewAddress, Part, Plug
 from wanlab.topology.lines import Lines
 from wanlab.topology.network import LinkState
-from wanlab.topology.scenario import Action, Event, Reboot, Say, Scenario
+from wanlab.topology.scenario import Action, Event, Reboot, Redial, Say, Scenario
 
 Table = Mapping[str, Any]
 
@@ -82,10 +82,11 @@ def seconds(said: str | float, where: Source | None, key: str) -> float:
 _At = Callable[..., Source]
 
 _ACTIONS = (
-    *("down", "up", "unplug", "plug", "flap", "change", "ladder", "reboot", "partition", "heal", "apply", "say", "do"),
+    *("down", "up", "unplug", "plug", "flap", "change", "ladder", "new_address", "redial", "reboot"),
+    *("partition", "heal", "apply", "say", "do"),
 )
-_BESIDE = {"into": "plug", "address": "plug", "off": "reboot"}
-"""Keys that go with one action only."""
+_BESIDE = {"into": ("plug",), "address": ("plug", "new_address", "redial"), "off": ("reboot", "redial")}
+"""Keys that go with some actions only."""
 
 
 def _event(table: Table, at: _At) -> Event:
@@ -105,9 +106,10 @@ def _actions(table: Table, at: _At) -> Iterator[Action]:
         what = "says nothing that happens" if not said else f"says several things: {', '.join(said)}"
         hint = f"give it one of {', '.join(_ACTIONS)}" if not said else "make an event of each, or a list 'do'"
         raise TopologyError(f"an event {what}", where=at(), hint=hint)
-    for key, action in _BESIDE.items():
-        if key in table and said != [action]:
-            raise TopologyError(f"{key!r} goes with {action!r}, not with {said[0]!r}", where=at(key))
+    for key, actions in _BESIDE.items():
+        if key in table and said[0] not in actions:
+            known = " or ".join(map(repr, actions))
+            raise TopologyError(f"{key!r} goes with {known}, not with {said[0]!r}", where=at(key))
     match said[0]:
         case ("down" | "up" | "unplug") as verb:
             yield Link(_several(table[verb]), _STATES[verb])
@@ -122,6 +124,10 @@ def _actions(table: Table, at: _At) -> Iterator[Action]:
         case "ladder":
             ladder = table["ladder"]
             yield from (Change({ladder["node"]: {ladder["key"]: value}}) for value in ladder["values"])
+        case "new_address":
+            yield NewAddress(table["new_address"], table.get("address"))
+        case "redial":
+            yield Redial(table["redial"], table.get("address"), seconds(table.get("off", 0), at("off"), "off"))
         case "reboot":
             yield Reboot(table["reboot"], seconds(table.get("off", 0), at("off"), "off"))
         case "partition":
@@ -170,6 +176,11 @@ def _action(action: Action) -> dict[str, Any]:
             return {"partition": [list(group) for group in groups]}
         case Heal(nodes):
             return {"heal": list(nodes) or True}
+        case NewAddress(place, address):
+            return {"new_address": place} | ({"address": address} if address is not None else {})
+        case Redial(place, address, off_s):
+            said = {"redial": place, "address": address, "off": _time(off_s) if off_s else None}
+            return {key: value for key, value in said.items() if value is not None}
         case Reboot(node, off_s):
             return {"reboot": node} | ({"off": _time(off_s)} if off_s else {})
         case Become(lab):

@@ -378,12 +378,20 @@ class Action(Table):
     unplug: Texts = Field(ABSENT, description="Links whose cable is taken out.")
     plug: str = Field(ABSENT, description="A link that is plugged in again, where it was or into another node.")
     into: str = Field(ABSENT, description="With plug: the switch or router that it is plugged into.")
-    address: Texts = Field(ABSENT, description="With plug: the address there. Chosen where not given.")
+    address: Texts = Field(
+        ABSENT, description="With plug, new_address and redial: the address there. Chosen where not given."
+    )
+    new_address: str = Field(
+        ABSENT, description="An interface (a router's: its uplink) that has another address, as by a new DHCP lease."
+    )
+    redial: str = Field(
+        ABSENT, description="A link that goes down and comes up with another address, as a PPP line; NATs forget."
+    )
     change: dict[str, dict[str, Any]] = Field(
         ABSENT, description="Other keys of nodes or interfaces, as in a lab file."
     )
     reboot: str = Field(ABSENT, description="A node that reboots.")
-    off: Time = Field(ABSENT, description="With reboot: how long it is off.")
+    off: Time = Field(ABSENT, description="With reboot and redial: how long it is off.")
     apply: str = Field(ABSENT, description="Another lab that this one becomes: of the catalogue, or a file.")
     partition: list[list[str]] = Field(ABSENT, description="Groups of nodes that are kept from one another.")
     heal: HealWhom = Field(ABSENT, description="true: no partition is left; or nodes whose partitions are to go.")
