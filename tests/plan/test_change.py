@@ -10,9 +10,22 @@ import pytest
 from tests.support.inventory import differences, inventory
 from tests.support.shapes import SHAPES
 from wanlab import Lab, Topology
-from wanlab.plan.change import change
-from wanlab.plan.steps import AddCable, AddRoute, ForgetConnections, LoadRuleset, RemoveAddress, RemoveLink, Step
+from wanlab.plan.change import change, way_back
+from wanlab.plan.steps import (
+    AddBridge,
+    AddCable,
+    AddNamespace,
+    AddRoute,
+    ForgetConnections,
+    LoadRuleset,
+    MoveLink,
+    RemoveAddress,
+    RemoveLink,
+    RemoveNamespace,
+    Step,
+)
 from wanlab.topology import catalogue
+from wanlab.topology.edits import Plug
 from wanlab.topology.kept import Kept
 from wanlab.topology.nat import NATS
 
@@ -87,3 +100,21 @@ def test_a_router_forgets_while_nothing_can_pass_it(name: str) -> None:
     assert "policy drop" in closed.text
     assert "postrouting" not in closed.text
     assert "postrouting" in opened.text
+
+
+def test_of_a_change_that_got_half_way_only_that_half_is_taken_back() -> None:
+    """`lan` is a cable before and a bridge after: a way back that took `lan` away would take away the wrong one."""
+    topology = Topology("moving")
+    wan = topology.switch("wan")
+    for home in ("here", "there"):
+        topology.host(f"of-{home}", topology.router(home, wan))
+    lab = topology.resolve()
+    moved = Plug("of-here", "there").applied(topology, lab).resolve()
+    steps, back = change(lab, moved), change(moved, lab)
+    touched = (AddCable, AddBridge, AddNamespace, RemoveLink, RemoveNamespace, MoveLink, LoadRuleset)
+    assert not any(isinstance(step, touched) for step in way_back(back, ()))
+    assert way_back(back, steps) == list(back)
+    first = next(number for number, step in enumerate(steps) if isinstance(step, MoveLink))
+    undone = [type(step) for step in way_back(back, steps[: first + 1]) if isinstance(step, touched)]
+    done = [type(step) for step in steps[: first + 1] if isinstance(step, touched)]
+    assert undone == done == [MoveLink]

@@ -52,6 +52,7 @@ def _settled(links: list[dict[str, Any]]) -> bool:
         for link in links
         if "UP" in link["flags"]
         and link["link_type"] != "loopback"
+        and link.get("linkinfo", {}).get("info_kind") != "tun"  # the wire's: it never tells
         and (link.get("linkinfo", {}).get("info_kind") != "bridge" or link["ifname"] in with_ports)
     )
     return not any(waiting)

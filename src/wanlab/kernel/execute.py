@@ -76,11 +76,11 @@ class Namespaces:
         return self._here
 
     def create(self, node: str) -> None:
-        """Make a namespace and enter it."""
+        """Make a namespace and enter it. Raises FileExistsError where the node has one already."""
+        handle = self.directory / node
+        os.close(os.open(handle, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC))
         unshare(CLONE_NEWNET)
         self._here = node
-        handle = self.directory / node
-        os.close(os.open(handle, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
         mount("/proc/self/ns/net", handle, flags=MS_BIND)
 
     def remove(self, node: str) -> None:
@@ -89,6 +89,11 @@ class Namespaces:
         handle = self.directory / node
         unmount(handle)
         handle.unlink()
+
+    def identity(self, node: str) -> tuple[int, int]:
+        """What tells a node's namespace from all others: device and inode, as of `/proc/*/ns/net`."""
+        status = (self.directory / node).stat()
+        return status.st_dev, status.st_ino
 
     def enter(self, node: str | None) -> None:
         """Enter a node's namespace; None: the lab's own, which has no cables."""

@@ -113,6 +113,50 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
     return tuple(off), tuple(on)
 
 
+def way_back(back: Iterable[Step], done: Iterable[Step]) -> list[Step]:
+    """Of the steps that would take back a whole change, those for what was done of it.
+
+    A name may stand for one interface before a change and for another one after it, and what was not touched is not to
+    be made anew. What is left over (an address that is there already) is refused by the kernel and does no harm.
+    """
+    taken = list(done)
+    made, removed, moved = _links(taken), set(), set()
+    for step in taken:
+        if isinstance(step, RemoveLink):
+            removed.add((step.node, step.interface))
+        elif isinstance(step, MoveLink):
+            moved.add((step.to, step.name))
+    new_nodes = _nodes(taken)
+    gone_nodes = {step.node for step in taken if isinstance(step, RemoveNamespace)}
+    ruled = {step.node for step in taken if isinstance(step, LoadRuleset | ForgetConnections)}
+    served = {(step.node, step.name) for step in taken if isinstance(step, StartService | StopService)}
+
+    def concerns(step: Step) -> bool:
+        if _nodes_of(step) & gone_nodes:
+            return True
+        match step:
+            case RemoveNamespace(node):
+                return node in new_nodes
+            case AddNamespace(node):
+                return node in gone_nodes
+            case RemoveLink(node, interface):
+                return (node, interface) in made
+            case AddCable(a, b):
+                return bool({(a.node, a.interface), (b.node, b.interface)} & removed)
+            case AddBridge(node, interface):
+                return (node, interface) in removed
+            case MoveLink(node, interface):
+                return (node, interface) in moved
+            case LoadRuleset(node) | ForgetConnections(node):
+                return node in ruled
+            case StartService(node, name) | StopService(node, name):
+                return (node, name) in served
+            case _:
+                return True
+
+    return [step for step in back if concerns(step)]
+
+
 def forget(network: Network, node: str) -> tuple[Step, ...]:
     """The steps that have a router forget every connection and mapping, and ports that were asked for; rules stay."""
     mine = [step for step in compile_network(network).steps if not isinstance(step, AddCable) and step.node == node]
@@ -195,6 +239,10 @@ class _Change:
         yield from self._stop_services()
         yield from self._take_away()
         yield from self._put_in_place()
+        # Last of all: whatever is refused before, programs in such a node find it as it was.
+        yield from (
+            RemoveNamespace(s.node) for s in reversed(self.old) if isinstance(s, AddNamespace) and s not in self.after
+        )
 
     # -- away ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +282,6 @@ class _Change:
         for move in self.moves:
             old, new = move.old, move.new
             yield MoveLink(old.node, old.interface, new.node, new.interface, new.mac, new.mtu)
-        yield from (RemoveNamespace(step.node) for step in gone if isinstance(step, AddNamespace))
         still = {(step.node, step.key) for step in self.new if isinstance(step, SetSysctl)}
         for step in gone:
             if isinstance(step, SetSysctl) and (step.node, step.key) not in still and not self._goes_with_another(step):
@@ -369,6 +416,10 @@ def _links(steps: Iterable[Step]) -> set[_Interface]:
 def _node(step: Step) -> str:
     """The node that a step is taken in; of a cable, that of its first end."""
     return step.a.node if isinstance(step, AddCable) else step.node
+
+
+def _nodes_of(step: Step) -> set[str]:
+    return {step.a.node, step.b.node} if isinstance(step, AddCable) else {step.node}
 
 
 def _family(address: str) -> int:

@@ -23,9 +23,9 @@ from wanlab.kernel import nftables
 from wanlab.kernel.cables import Cables
 from wanlab.kernel.execute import Executor
 from wanlab.kernel.syscalls import set_process_name
+from wanlab.plan.change import way_back
 from wanlab.plan.steps import (
     AddNamespace,
-    ForgetConnections,
     LoadRuleset,
     LoseFrames,
     RemoveNamespace,
@@ -36,6 +36,7 @@ from wanlab.plan.steps import (
 from wanlab.runtime.children import CannotStart, Command, Nursery
 from wanlab.runtime.counters import read_counters
 from wanlab.runtime.impairer import Impairer
+from wanlab.runtime.programs import end_programs
 from wanlab.runtime.protocol import Frames, Message, error_message, receive, receive_some, send
 from wanlab.runtime.services import Services
 from wanlab.runtime.world import World
@@ -282,18 +283,16 @@ class Holder:
         steps = decode(message["steps"])
         self._require(steps)
         executor = self._executor()
+        going = [step.node for step in steps if isinstance(step, RemoveNamespace)]
+        namespaces = {self._world.namespaces.identity(node) for node in going}
         try:
             executor.execute(steps)
         except BaseException:
-            untouched = {step.node for step in steps if isinstance(step, LoadRuleset)}
-            untouched -= {step.node for step in executor.done if isinstance(step, LoadRuleset)}
-            forgetful = LoadRuleset | ForgetConnections
-            back = decode(message["back"])
-            self._try([step for step in back if not (isinstance(step, forgetful) and step.node in untouched)])
+            self._try(way_back(decode(message["back"]), executor.done))
             raise
-        for step in steps:
-            if isinstance(step, RemoveNamespace):
-                self._world.forget(step.node)
+        for node in going:
+            self._world.forget(node)
+        end_programs(namespaces)
         self._lab |= {key: message[key] for key in ("document", "kept")}
         self._nodes = message["nodes"]
         self._world.rename(message["hosts"])
