@@ -10,9 +10,12 @@ import pytest
 from tests.support import shapes
 from tests.topology.helpers import refusal, toml
 from wanlab.drawing.tree import draw_tree
+from wanlab.plan.change import change
+from wanlab.plan.steps import AddCable, AddRoute, RemoveRoute
 from wanlab.topology.document import from_document
 from wanlab.topology.ipv6 import Ipv6, PrefixPair
 from wanlab.topology.journey import Atlas, End
+from wanlab.topology.kept import Kept
 from wanlab.topology.nat import Filtering
 from wanlab.topology.topology import Topology
 
@@ -201,3 +204,44 @@ def test_a_drawing_says_what_becomes_of_ipv6_and_how_a_firewall_filters() -> Non
     assert "hidden  router 2001:470:1::1, IPv6 masquerade" in drawing
     assert "guarded  router 2001:470:1::2, firewall endpoint-independent" in drawing
     assert "site  router 2001:470:1::3, IPv6 prefix-translation 2a00:5:2::/64 2a00:5:3::/64" in drawing
+
+
+def sites(*names: str, given: str | None = None) -> Topology:
+    t = Topology("sites")
+    wan = t.switch("wan", "2001:470:1::/64")
+    for number, name in enumerate(("one", "two", "three"), 1):
+        if name in names:
+            prefix = given if name == names[0] else None
+            lan = f"fd00:{number}::/64"
+            site = t.router(name, wan, lan=lan, nat="none", ipv6="prefix-translation", ipv6_prefix=prefix)
+            t.host(f"in-{name}", site, address=f"fd00:{number}::5")
+    return t
+
+
+def test_a_lab_that_changes_keeps_the_prefixes_that_were_chosen_for_it() -> None:
+    before = sites("one", "two").resolve()
+    assert [str(before[name].prefixes[0].outside) for name in ("one", "two")] == ["2a00:5:1::/64", "2a00:5:2::/64"]
+    for after in (sites("two"), sites("two", "three"), sites("one", "two", "three")):
+        after.kept = Kept.from_json(json.loads(json.dumps(Kept.of(before).to_json())))
+        network = after.resolve()
+        for node in ("two", "in-two"):
+            assert (network[node].interfaces, network[node].prefixes) == (
+                before[node].interfaces,
+                before[node].prefixes,
+            )
+        # Only routes to the others come and go: its rules, and what they remember, are not touched.
+        touched = {
+            type(step) for step in change(before, network) if not isinstance(step, AddCable) and step.node == "two"
+        }
+        assert touched <= {AddRoute, RemoveRoute}
+        others = [each.prefixes[0].outside for each in network if each.prefixes]
+        assert len(set(others)) == len(others)
+
+
+def test_a_prefix_that_was_chosen_gives_way_to_one_that_is_given() -> None:
+    before = sites("one", "two").resolve()
+    after = sites("one", "two", given="2a00:5:2::/48")
+    after.kept = Kept.of(before)
+    network = after.resolve()
+    assert str(network["one"].prefixes[0].outside) == "2a00:5:2::/64"
+    assert not network["two"].prefixes[0].outside.overlaps(network["one"].prefixes[0].outside)

@@ -36,7 +36,7 @@ class SubnetPool:
             raise TopologyError(f"{interfaces} interfaces on one segment", hint="split it by routers")
         candidates = self._candidates.setdefault((public, prefix), _candidates(public, prefix))
         for subnet in candidates:
-            if self._take(subnet):
+            if self.take_this(subnet):
                 return subnet
         raise TopologyError("no subnets are left to choose from", hint="give the segments subnets of your own")
 
@@ -47,12 +47,12 @@ class SubnetPool:
         for number in range(1, 1 << 16):
             first = int(_PREFIXES.network_address) | number << (128 - _PREFIXES.prefixlen - 16)
             prefix = IPv6Network((first, length))
-            if self._take(prefix):
+            if self.take_this(prefix):
                 return prefix
         raise TopologyError("no IPv6 prefixes are left to choose from", hint="give it an ipv6_prefix")
 
-    def _take(self, subnet: IPNetwork) -> bool:
-        """Whether it was free; now it is not."""
+    def take_this(self, subnet: IPNetwork) -> bool:
+        """Whether this one was free; now it is not."""
         first, last = _span(subnet)
         ranges = self._ranges[subnet.version]
         place = bisect.bisect_right(ranges, (last, 1 << 128))

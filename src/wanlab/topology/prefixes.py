@@ -38,6 +38,16 @@ class _Choice:
         self.realm_of = realms(places_of(wiring, 6))
         self.pool = pool_of(wiring)
         self.known: dict[str, tuple[PrefixPair, ...]] = {}
+        self.kept = dict(self._kept())
+
+    def _kept(self) -> Iterator[tuple[tuple[str, IPv6Network], IPv6Network]]:
+        """What was chosen before for a router's subnets inside, where nobody was given it meanwhile."""
+        for name, pairs in self.wiring.topology.kept.prefixes.items():
+            router = self.routers.get(name)
+            if router is not None and _translates(router) and router.ipv6_prefix is None:
+                for pair in pairs:
+                    if self.pool.take_this(pair.outside):
+                        yield (name, pair.inside), pair.outside
 
     def refuse_overlaps(self) -> None:
         """A given prefix is known outside: it must be nobody else's."""
@@ -101,6 +111,9 @@ class _Choice:
                 yield from (pair.outside for pair in self.pairs(inner))
 
     def _take(self, router: Router, inside: IPv6Network) -> IPv6Network:
+        kept = self.kept.get((router.name, inside))
+        if kept is not None:
+            return kept
         try:
             return self.pool.take_prefix(inside.prefixlen)
         except TopologyError as error:
