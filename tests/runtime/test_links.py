@@ -250,3 +250,75 @@ def test_a_cable_of_its_own_has_a_state_at_each_end() -> None:
         assert traffic.passes()
         with pytest.raises(UsageError, match="its other end stays where it is"):
             lab["alice"].plug("bob")
+
+
+def trunks(*, state: str | None = None, impairment: str | None = None) -> Topology:
+    """Two switches that are one network, hosts and a home at each."""
+    topology = Topology("trunks")
+    internet = topology.switch("internet", "5.5.5.0/24")
+    far = topology.switch("far")
+    far.connect(internet, state=state, impairment=impairment)
+    topology.host("server", internet)
+    for name, at in (("near-home", internet), ("far-home", far)):
+        topology.host(f"in-{name}", topology.router(name, at))
+    topology.host("mirror", far)
+    return topology
+
+
+@pytest.mark.parametrize(("place", "state"), [("far:internet", "down"), ("far", "unplugged"), ("internet:far", "down")])
+def test_a_link_between_switches_goes_and_comes_as_any_other(place: str, state: str) -> None:
+    node, _, interface = place.partition(":")
+    with Lab(trunks()) as lab, Traffic(lab, "in-far-home", "server") as across:
+        if place == "far":
+            with pytest.raises(UsageError, match="switch 'far' has 3 links; say which one: far:internet"):
+                lab["far"].unplug()
+            interface = "internet"
+        whole = of(lab)
+        assert across.passes()
+        breaks = LabNode.link_down if state == "down" else LabNode.unplug
+        assert [type(step) for step in breaks(lab[node], interface)] == [SetDown]
+        assert across.stands_still()
+        dead = lab["far"] if state == "down" and node == "far" else lab["internet"]
+        assert "UP" not in link(dead, "far" if dead.name == "internet" else "internet")["flags"]
+        report = lab.verify()
+        assert report.ok, report.failed
+        assert any(c.subject == "mirror -> server 5.5.5.3" and "nobody has" in c.expected for c in report.checks)
+        table = lab.topology.to_document()["switch"]["far"]["link"]
+        assert table == {"switch": "internet", "state": "down" if place == "far:internet" else "unplugged"}
+        with Lab(lab.topology) as fresh:
+            assert fresh["mirror"].run(["ping", "-c1", "-W1", "server"], capture_output=True).returncode != 0
+        lab[node].link_up(interface)
+        assert across.passes()
+        assert lab.topology.to_document()["switch"]["far"]["link"] == "internet"
+        assert [line for line in differences(whole, of(lab)) if not re.search(r"/elem: ", line)] == []
+
+
+def test_a_link_between_switches_has_other_keys_under_a_running_program() -> None:
+    with Lab(trunks()) as lab, Traffic(lab, "mirror", "server") as traffic:
+        assert traffic.passes()
+        lab.change("far:internet", impairment={"loss": "100%"})
+        assert traffic.stands_still()
+        lab.change("far:internet", impairment=None)
+        assert traffic.passes()
+        lab["far"].link_down("internet")
+        with pytest.raises(UsageError, match="its other end stays where it is"):
+            lab["far"].plug("internet", "internet")
+        with pytest.raises(UsageError, match="far:internet has no address"):
+            lab.new_address("far:internet")
+
+
+def test_hosts_behind_a_trunk_that_is_out_have_no_advertisements() -> None:
+    topology = Topology("apart")
+    near, far = topology.switch("near", "fd00:1::/64"), topology.switch("far")
+    far.connect(near, state="unplugged")
+    topology.router("gateway", slaac=True).connect(near)
+    topology.host("here", near)
+    topology.host("there", far)
+    with Lab(topology) as lab:
+        assert lab["here"].run(["ping", "-c1", "-W2", "gateway"], capture_output=True).returncode == 0
+        addresses = (
+            lab["there"].run(["ip", "-6", "-j", "address", "show", "scope", "global"], capture_output=True).stdout
+        )
+        assert b"fd00" not in addresses
+        lab["far"].plug(interface="near")
+        assert lab["there"].run(["ping", "-c1", "-W2", "gateway"], capture_output=True).returncode == 0

@@ -48,8 +48,8 @@ class Sites:
         self._token = os.urandom(3).hex()
         self._made = 0
         self._given: set[IPv4Address] = set()
-        self._servers: dict[str, Interface] = {}
-        """Who was plugged in where, to be all routers' server there."""
+        self._servers: list[tuple[Interface, Interface]] = []
+        """Who was plugged in, to be all routers' server there, and beside whom."""
 
     @cached_property
     def _atlas(self) -> Atlas:
@@ -75,13 +75,13 @@ class Sites:
         return site
 
     def _put_outside(self, wan: Interface, addresses: Sequence[IPv4Interface]) -> str | None:
-        known = self._servers.get(wan.segment)
+        known = next((each for each, beside in self._servers if self._atlas.joined(beside, wan)), None)
         if known is not None:
             return self._lodge(known, addresses)
-        node = self._plug_in(wan.segment, addresses)
+        node = self._plug_in(wan, addresses)
         if node is None:
             return self._lodge(self._far_end(wan), addresses)
-        self._servers[wan.segment] = Interface(node, "eth0", wan.segment)
+        self._servers.append((Interface(node, "eth0", wan.segment), wan))
         return node
 
     def _find_inside(self, site: Site, outside: IPv4Address) -> None:
@@ -92,9 +92,9 @@ class Sites:
                 if len(site.inside) < 2 and self._leaves_by(peer, router, outside):
                     site.inside.append(Place(peer.node, str(_ipv4(peer)[0].ip)))
         # The hosts that are there first, since they have blocks of ports and routes that were given to them.
-        bridged = [lan for lan in lans if self._bridge(lan.segment) is not None]
+        bridged = [lan for lan in lans if self._bridge(lan) is not None]
         while len(site.inside) < 2 and bridged:
-            node = self._plug_in(bridged[0].segment, address := self._free(bridged[0], 1), _ipv4(bridged[0])[0].ip)
+            node = self._plug_in(bridged[0], address := self._free(bridged[0], 1), _ipv4(bridged[0])[0].ip)
             if node is None:
                 break
             site.inside.append(Place(node, str(address[0].ip)))
@@ -113,13 +113,15 @@ class Sites:
         return self._atlas.journey(peer.node, outside).path[:2] == (peer.node, router.name)
 
     def _peers(self, interface: Interface) -> Iterator[Interface]:
-        return (p for p in self.network.peers(interface.segment) if p.node != interface.node and p.carrier)
+        peers = (p for p in self.network.peers(interface.segment) if p.node != interface.node and p.carrier)
+        return (peer for peer in peers if self._atlas.joined(peer, interface))
 
     def _far_end(self, interface: Interface) -> Interface | None:
         return next((peer for peer in self._peers(interface) if _ipv4(peer)), None)
 
-    def _bridge(self, segment: str) -> Interface | None:
-        return next((i for node in self.network for i in node.interfaces if i.bridge and i.segment == segment), None)
+    def _bridge(self, beside: Interface) -> Interface | None:
+        bridges = (i for node in self.network for i in node.interfaces if i.bridge and i.segment == beside.segment)
+        return next((bridge for bridge in bridges if self._atlas.joined(bridge, beside)), None)
 
     def _free(self, interface: Interface, count: int) -> list[IPv4Interface]:
         """Addresses that nobody has; fewer where there are no more."""
@@ -133,10 +135,10 @@ class Sites:
         return [IPv4Interface(f"{address}/{subnet.prefixlen}") for address in found]
 
     def _plug_in(
-        self, segment: str, addresses: Sequence[IPv4Interface], gateway: IPv4Address | None = None
+        self, beside: Interface, addresses: Sequence[IPv4Interface], gateway: IPv4Address | None = None
     ) -> str | None:
-        """Put a host on a segment; None where there is no bridge to plug it into, or no address for it."""
-        bridge = self._bridge(segment)
+        """Put a host beside that interface; None where there is no bridge to plug it into, or no address for it."""
+        bridge = self._bridge(beside)
         if bridge is None or not addresses:
             return None
         self._made += 1

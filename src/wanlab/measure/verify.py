@@ -286,7 +286,9 @@ class _Verification:
             if not wan.carrier:
                 continue
             peers = self.network.peers(wan.segment)
-            outside = next((i for i in peers if i.node != router.name and i.carrier), None)
+            outside = next(
+                (i for i in peers if i.node != router.name and i.carrier and self.atlas.joined(i, wan)), None
+            )
             if outside is None:
                 self.notes.append(f"unsolicited: nobody is on the uplink of {router.name!r} to send from")
                 continue

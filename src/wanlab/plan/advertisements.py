@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wanlab.plan.steps import AddRoute, AwaitAddress, SetSysctl, StartService, Step
+from wanlab.topology.islands import islands
 from wanlab.topology.network import Interface, Network, Node, Route
 
 _AUTONOMOUS = {"accept_ra": 1, "autoconf": 1, "addr_gen_mode": 0, "use_tempaddr": 0}
@@ -34,9 +35,11 @@ def advertisements(network: Network) -> Iterator[Step]:
         sending = [interface for interface in node.interfaces if interface.advertises]
         if sending:
             yield _radvd(node, sending)
+    joined = islands(network)
+    senders = {joined[i.node, i.name] for node in network for i in node.interfaces if i.advertises and i.carrier}
     for node in network:
         for interface in node.interfaces:
-            if interface.slaac and interface.carrier:
+            if interface.slaac and interface.carrier and joined[node.name, interface.name] in senders:
                 yield from (
                     AwaitAddress(node.name, interface.name, str(address.ip))
                     for address in interface.addresses

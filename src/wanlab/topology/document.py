@@ -162,7 +162,7 @@ class _Reader:
                 self._check(place, other)
                 at = self._at(*place, "switch")
                 self._refuse_unless(Kind.SWITCH, other["switch"], at, f"switch {name!r}")
-                node.connect(other["switch"], impairment=other.get("impairment"), source=at)
+                node.connect(other["switch"], impairment=other.get("impairment"), state=other.get("state"), source=at)
         elif isinstance(node, Router) and "uplink" in table:
             self.topology.node(table["uplink"], self._at(*path, "uplink"))
             at = self._at(*path, "nat" if "nat" in table else "uplink")
@@ -316,8 +316,8 @@ def _switch(node: Switch) -> dict[str, Any]:
 
 
 def _switch_link(port: Port) -> str | dict[str, Any]:
-    table = impairment_table(port.impairment)
-    return port.to if table is None else {"switch": port.to, "impairment": table}
+    said = _said(state=_state(port.state), impairment=impairment_table(port.impairment))
+    return {"switch": port.to, **said} if said else port.to
 
 
 def _router(node: Router) -> dict[str, Any]:

@@ -81,8 +81,9 @@ class Plug:
             table = table[step]
         key = "uplink" if at.path[0] == "router" and len(at.path) == 2 else "link"
         keys: dict[str, Any] = {"state": None}
-        if at.path[0] == "link" and self.into is not None:
-            raise UsageError(f"{at.owner} has a cable of its own: its other end stays where it is")
+        if at.path[0] in ("link", "switch") and self.into is not None:
+            what = "has a cable of its own" if at.path[0] == "link" else "is a link of switches"
+            raise UsageError(f"{at.owner} {what}: its other end stays where it is")
         if self.into is not None and self.into != table[key]:
             keys |= {key: self.into, "address": None}
         if self.address is not None:

@@ -5,12 +5,13 @@ This is the expectation that `wanlab verify` holds against what packets really d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from wanlab.topology.ipv6 import Ipv6
+from wanlab.topology.islands import islands
 from wanlab.topology.nat import Ports, Unsolicited
 from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
 
@@ -104,6 +105,18 @@ class Atlas:
             for node in self.network
         }
 
+    @cached_property
+    def _islands(self) -> Mapping[tuple[str, str], tuple[str, str]]:
+        return islands(self.network)
+
+    def joined(self, one: Interface, other: Interface) -> bool:
+        """Whether a broadcast of one reaches the other."""
+        return self._islands[one.node, one.name] == self._islands[other.node, other.name]
+
+    def _neighbour(self, out: Interface, hop: IPAddress) -> Interface | None:
+        found = self._neighbours.get((out.segment, hop)) if out.carrier else None
+        return found if found is not None and self.joined(out, found) else None
+
     def journey(self, sender: str, destination: IPAddress) -> Journey:
         """The way of the first packet of a flow from *sender* to *destination*: of UDP, to no well-known port."""
         node = self.network[sender]
@@ -143,7 +156,7 @@ class Atlas:
             if came_in is None:
                 first_mtu = out.mtu
             mtu = min(mtu, out.mtu)
-            came_in = self._neighbours.get((out.segment, hop)) if out.carrier else None
+            came_in = self._neighbour(out, hop)
             if came_in is None or ttl == 0:
                 return Journey(tuple(path), End.NO_NEIGHBOUR, source, ttl, mtu, first_mtu, tuple(translations), pool)
             if self._apart(node, self.network[came_in.node], source, destination):
@@ -171,7 +184,7 @@ class Atlas:
             out, hop = self._next(node, destination)
             if out is None:
                 return False
-            came_in = self._neighbours.get((out.segment, hop)) if out.carrier else None
+            came_in = self._neighbour(out, hop)
             if came_in is None:
                 return False
             node = self.network[came_in.node]

@@ -44,18 +44,20 @@ def place_of(topology: Topology, network: Network, text: str) -> Place:
     if interface is None and node.uplink is not None:
         interface = node.uplink
     if interface is None:
-        own = [i.name for i in node.interfaces if (name, i.name) in places and not places[name, i.name].port]
+        # Of a switch all count, as each is a port; of others those that are plugged in by what was said of them.
+        known = {i.name: places[name, i.name] for i in node.interfaces if (name, i.name) in places}
+        own = [each for each, place in known.items() if node.kind is Kind.SWITCH or not place.port]
         if len(own) != 1:
-            several = [f"{name}:{each.name}" for each in node.interfaces if (name, each.name) in places]
+            several = [f"{name}:{each}" for each in known]
             raise UsageError(
                 f"{node.kind.value} {name!r} has {len(several) or 'no'} links",
                 hint=f"say which one: {', '.join(several)}" if several else None,
             )
         interface = own[0]
-    known = [each.name for each in node.interfaces]
-    if interface not in known:
+    there = [each.name for each in node.interfaces]
+    if interface not in there:
         raise UsageError(
-            f"{node.kind.value} {name!r} has no interface {interface!r}", hint=did_you_mean(interface, known)
+            f"{node.kind.value} {name!r} has no interface {interface!r}", hint=did_you_mean(interface, there)
         )
     if (name, interface) not in places:
         raise UsageError(f"{name}:{interface} is no end of a cable that can be changed", hint="name what is plugged in")
@@ -79,7 +81,8 @@ def with_keys(document: dict[str, Any], place: Place, keys: Keys) -> dict[str, A
     table: Any = document
     for step in above:
         table = table[step]
-    old = table[last] if isinstance(table[last], dict) else {"node": table[last]}
+    short = "switch" if place.path[0] == "switch" else "node"  # what a table that is a mere name stands for
+    old = table[last] if isinstance(table[last], dict) else {short: table[last]}
     table[last] = {key: value for key, value in {**old, **keys}.items() if value is not None}
     return document
 
@@ -95,17 +98,17 @@ def _places(topology: Topology) -> dict[tuple[str, str], Place]:
         plugged = [port for port in node.ports if not port.cable]
         if isinstance(node, Host) and len(plugged) == 1:
             paths[id(plugged[0])] = ("host", node.name)
-        elif node.kind is not Kind.SWITCH:
+        elif node.kind is Kind.SWITCH:
+            several = len(plugged) > 1
+            paths |= {id(p): ("switch", node.name, "link", *([n] if several else [])) for n, p in enumerate(plugged)}
+        else:
             paths |= {id(port): (node.kind.value, node.name, "interface", n) for n, port in enumerate(plugged)}
         if isinstance(node, Router) and node.uplink is not None:
             paths[id(node.uplink)] = ("router", node.name)
     found: dict[tuple[str, str], Place] = {}
     for cable in wiring.cables:
-        if cable.port is not None:
-            path = paths[id(cable.port)]
-            mine = ":".join(cable.a)
-            found[cable.a] = Place((*path, "ends", 0) if cable.port.cable else path, mine)
-            found[cable.b] = (
-                Place((*path, "ends", 1), ":".join(cable.b)) if cable.port.cable else Place(path, mine, True)
-            )
+        path = paths[id(cable.port)]
+        mine = ":".join(cable.a)
+        found[cable.a] = Place((*path, "ends", 0) if cable.port.cable else path, mine)
+        found[cable.b] = Place((*path, "ends", 1), ":".join(cable.b)) if cable.port.cable else Place(path, mine, True)
     return found

@@ -44,6 +44,7 @@ class _Cables:
         self.wiring = wiring
         members = (member for places in wiring.members.values() for member, _ in places)
         self.states = {(member.node.name, member.interface): member.state for member in members}
+        self.states |= {c.a: c.port.state for c in wiring.cables if c.a[0] in wiring.segment_of_switch}
         self.far: dict[_Place, _Place] = {}
         for cable in wiring.cables:
             self.far[cable.a], self.far[cable.b] = cable.b, cable.a

@@ -146,6 +146,7 @@ class SwitchLink(Table):
     """A link between two switches."""
 
     switch: str = Field(description="The other switch.")
+    state: State = Field(ABSENT, description="What became of this switch's end: up, down or unplugged.")
     impairment: ImpairmentOrName = Field(
         ABSENT, description="What the link does to packets; up is what this switch sends. Nothing where not given."
     )

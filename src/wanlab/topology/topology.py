@@ -126,9 +126,9 @@ class Declared:
                 where=source,
                 hint=f"link {other.name!r} to the switch instead",
             )
-        if self.kind is Kind.SWITCH and (name or address or mtu or state or metric):
+        if self.kind is Kind.SWITCH and (name or address or mtu or metric):
             raise TopologyError(
-                f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address, mtu or state",
+                f"link of switch {self.name!r} to {other.name!r}: a switch's ports have no name, address or mtu",
                 where=source,
                 hint="give the mtu to the switch, and addresses to hosts",
             )

@@ -71,10 +71,10 @@ class Cable:
 
     a: tuple[str, str]
     b: tuple[str, str]
-    impairment: LinkImpairment | None = None
+    impairment: LinkImpairment | None
     """As the end *a* sees it."""
-    port: Port | None = None
-    """How its first end was declared; None: between two switches."""
+    port: Port
+    """How its first end was declared."""
 
 
 class Wiring:
@@ -144,6 +144,7 @@ class Wiring:
                         self._bridge_port(switch.name, port.to, "br0"),
                         self._bridge_port(port.to, switch.name, "br0"),
                         port.impairment,
+                        port,
                     )
                 )
 
