@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -111,6 +112,51 @@ def test_an_unknown_node_is_answered_with_the_likely_one(two_lans: None, argumen
     done = wanlab(*arguments)
     assert complaint(done) == "no node 'alic' in lab 'two-lans'; did you mean 'alice'?"
     assert done.returncode == code
+
+
+CHANGES = {
+    "loss": ('impairment = { loss = "130%" }', 6, "alice': impairment: loss 130% is out of range"),
+    "rate": ('impairment = { up = { rate = "0mbit" } }', 6, "alice': impairment: rate 0 bit/s is out of range"),
+    "jitter": ('impairment = { delay = "5ms", jitter = "6ms" }', 6, "alice': impairment: jitter"),
+    "a router that is not there": ('state = "up"\nlink = "home-c"', 7, "no node 'home-c'"),
+    "a state": ('state = "sideways"', 6, "'sideways'"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_change_that_cannot_be_names_node_file_and_line_and_nothing_happens(
+    two_lans: None, tmp_path: Path, case: str
+) -> None:
+    said, line, words = CHANGES[case]
+    plugged = "" if "link" in said else 'link = "home-a"\n'
+    text = f'[switch.wan]\n[router.home-a]\nuplink = "wan"\n[host.alice]\n{plugged or "# elsewhere"}'
+    (tmp_path / "worse.toml").write_text(f"{text.rstrip()}\n{said}\n")
+    before = must("inspect", "alice"), must("exec", "alice", "ip", "-j", "address"), nothing_but_events()
+    done = wanlab("apply", "worse.toml")
+    assert done.returncode == 2
+    message = complaint(done)
+    assert message.startswith(f"worse.toml:{line}: "), message
+    assert words in message
+    scenario = f"[[event]]\nat = 0\n[event.change.alice]\n{said}\n"
+    (tmp_path / "night.toml").write_text(scenario)
+    done = wanlab("play", "night.toml")
+    assert done.returncode == 2
+    assert complaint(done).startswith("night.toml:2: event 1, at 0 s (alice:")
+    assert (must("inspect", "alice"), must("exec", "alice", "ip", "-j", "address"), nothing_but_events()) == before
+
+
+def nothing_but_events() -> list[object]:
+    """What has happened to the lab."""
+    return list(json.loads(must("inspect", "--json"))["events"])
+
+
+def test_a_host_is_not_moved_to_a_router_that_is_not_there(two_lans: None) -> None:
+    for command in (("plug", "alice", "home-c"), ("change", "alice", "link=home-c")):
+        done = wanlab(*command)
+        assert done.returncode == 2
+        assert "no node 'home-c'; did you mean 'home-" in complaint(done)
+    assert nothing_but_events() == []
+    must("exec", "alice", "ping", "-c1", "-W5", "coordinator")
 
 
 def test_a_switch_has_no_address_to_ping(two_lans: None) -> None:

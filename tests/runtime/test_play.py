@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.impairment.conftest import refusal
 from tests.support.labs import eventually, pair
 from tests.support.traffic import Traffic
 from wanlab import Event, Lab, Recording, Scenario, Topology, TopologyError, UsageError
@@ -37,6 +39,36 @@ def test_a_link_flaps_under_traffic_at_the_times_that_were_asked_for() -> None:
     arrived = [number for number, _ in traffic.arrived]
     gaps = [after - before for before, after in itertools.pairwise(arrived)]
     assert sum(gap > 10 for gap in gaps) >= 3, "three breaks of half a second, at a packet every few milliseconds"
+
+
+def test_a_ladder_makes_a_link_worse_step_by_step_and_good_again() -> None:
+    """Each rung is measured by packets while it lasts: what they take, and that none gets through on the last."""
+    if refusal("wire"):
+        pytest.skip(refusal("wire"))
+    rungs = [{"delay": "20ms"}, {"delay": "60ms"}, {"loss": "100%"}, "none"]
+    ladder = Event(0.0, tuple(Change({"left": {"impairment": rung}}) for rung in rungs), every_s=1.0)
+    with Lab(pair(), impairment="wire") as lab:
+        measured: list[list[float]] = [[] for _ in rungs]
+        with lab.start_play(Scenario((ladder,))) as playing:
+            while playing.goes_on or not measured[-1]:
+                now = len(playing.happened)
+                took = round_trip_s(lab)
+                if took is not None and now and now == len(playing.happened):  # it all was on one rung
+                    measured[now - 1].append(took)
+        slow, slower, lost, good = measured
+        assert min(slow) >= 0.0398
+        assert min(slow) < 0.1
+        assert min(slower) >= 0.1198
+        assert lost == []
+        assert min(good) < 0.02
+        assert lab.verify().ok
+
+
+def round_trip_s(lab: Lab) -> float | None:
+    """How long a packet takes from left to right and back; None where it does not come within 0.3 s."""
+    told = lab["left"].run(["ping", "-c1", "-W0.3", "right"], capture_output=True, text=True).stdout
+    found = re.search(r"time=([\d.]+) ms", told)
+    return float(found[1]) / 1000 if found else None
 
 
 def test_a_play_beside_the_program_is_stopped_at_the_end_of_the_with() -> None:

@@ -122,7 +122,7 @@ def test_a_node_of_another_topology_is_refused(lab: Topology) -> None:
         (lambda t: t.nodes["wan"].connect("laptop"), "cannot be plugged into host 'laptop'"),
         (
             lambda t: t.nodes["wan"].connect(t.switch("x"), address="5.5.5.9"),
-            "ports have no name, address, mtu or state",
+            "ports have no name, address or mtu",
         ),
     ],
 )

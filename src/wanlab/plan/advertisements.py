@@ -35,11 +35,10 @@ def advertisements(network: Network) -> Iterator[Step]:
         sending = [interface for interface in node.interfaces if interface.advertises]
         if sending:
             yield _radvd(node, sending)
-    joined = islands(network)
-    senders = {joined[i.node, i.name] for node in network for i in node.interfaces if i.advertises and i.carrier}
+    cut_off = _cut_off(network)
     for node in network:
         for interface in node.interfaces:
-            if interface.slaac and interface.carrier and joined[node.name, interface.name] in senders:
+            if interface.slaac and interface.carrier and (node.name, interface.name) not in cut_off:
                 yield from (
                     AwaitAddress(node.name, interface.name, str(address.ip))
                     for address in interface.addresses
@@ -48,6 +47,19 @@ def advertisements(network: Network) -> Iterator[Step]:
         for route in node.routes:
             if waits(node, route) and not route.is_default:
                 yield AddRoute(node.name, str(route.destination), str(route.via), route.interface, route.metric)
+
+
+def _cut_off(network: Network) -> set[tuple[str, str]]:
+    """The interfaces that no advertisement of their segment reaches, since cables between are away."""
+    joined = islands(network)
+    interfaces = [interface for node in network for interface in node.interfaces]
+    senders = [(each.segment, joined[each.node, each.name]) for each in interfaces if each.advertises]
+    segments = {segment for segment, _ in senders}
+    return {
+        (each.node, each.name)
+        for each in interfaces
+        if each.segment in segments and (each.segment, joined[each.node, each.name]) not in senders
+    }
 
 
 def _radvd(router: Node, sending: list[Interface]) -> StartService:
