@@ -112,6 +112,8 @@ class _Forge:
         with guardian.orders, contextlib.suppress(LabEnded):
             _, guardian.namespaces = receive(guardian.orders, Frames())
         self._remains.let_go()
+        if guardian not in self._guardians:  # it has ended before we came to hear that it was built
+            self._remains.keep(guardian.namespaces)
         if not self._building and self._waiting is None and self._orders > 1:
             self._mounts.changed()  # until now
             self._waiting = self._fork()  # sooner, it would slow the building down
