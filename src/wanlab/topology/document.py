@@ -35,18 +35,16 @@ from wanlab.topology.parse import (
     parse_subnets,
 )
 from wanlab.topology.topology import Declared, Host, Port, Router, Switch, Topology
-from wanlab.topology.undisturbed import undisturbed
 
 Document = Mapping[str, Any]
 
 
 def from_document(data: object, lines: Lines | None = None, file: str = "lab") -> Topology:
     """The topology that a file's *data* declares. Raises TopologyError naming *file* and line."""
-    lines = lines or Lines()
-    with undisturbed():
-        from wanlab.topology.complaints import check_shape
+    from wanlab.topology.complaints import check_shape
 
-        check_shape(data, lines, file)
+    lines = lines or Lines()
+    check_shape(data, lines, file)
     assert isinstance(data, Mapping)
     return _Reader(data, lines, file).topology
 

@@ -12,7 +12,6 @@ from wanlab.topology.edits import Become, Change, Heal, Link, NewAddress, Part, 
 from wanlab.topology.lines import Lines
 from wanlab.topology.network import LinkState
 from wanlab.topology.scenario import Action, Event, Reboot, Redial, Say, Scenario
-from wanlab.topology.undisturbed import undisturbed
 
 Table = Mapping[str, Any]
 
@@ -23,6 +22,7 @@ _STATES = {"down": LinkState.DOWN, "up": LinkState.UP, "unplug": LinkState.UNPLU
 
 def load_scenario(file: str | Path) -> Scenario:
     """The scenario of a file: TOML or YAML, with `[[event]]` tables; a lab's file will do. Raises TopologyError."""
+    from wanlab.topology.complaints import check_scenario
     from wanlab.topology.files import read_tables
 
     data, lines = read_tables(Path(file))
@@ -31,10 +31,7 @@ def load_scenario(file: str | Path) -> Scenario:
 
         events = from_document(data, lines, str(file)).events
         return _checked(Scenario(events), file)
-    with undisturbed():
-        from wanlab.topology.complaints import check_scenario
-
-        check_scenario(data, lines, str(file))
+    check_scenario(data, lines, str(file))
     where = Source(str(file))
     length = data.get("length")
     return _checked(
