@@ -167,3 +167,21 @@ def test_a_ctrl_c_leaves_labs_that_are_up_alone(two_lans: None) -> None:
         terminal.type("\x03")
         assert terminal.end() == 130
     assert names() == ["two-lans"]
+
+
+def test_ctrl_c_where_no_exception_gets_out_is_not_lost() -> None:
+    code = """if True:
+        import os, signal, time, weakref
+        from wanlab.cli import repeat_lost_interrupts
+        repeat_lost_interrupts()
+        class Thing: pass
+        thing = Thing()
+        about = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0)))
+        try:
+            del thing
+            time.sleep(20)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -22,6 +22,7 @@ _VERBS_OF_PROGRAMS = ("exec", "shell")
 def main() -> int:
     """Run the command line of this process; the exit status. `docs/reference/exit-codes.md` lists them all."""
     _open_closed_stdio()
+    repeat_lost_interrupts()
     arguments = sys.argv[1:]
     try:
         status = _run(arguments)
@@ -38,6 +39,23 @@ def main() -> int:
     except (WanlabError, OSError) as error:
         _complain(error)
         return _exit_code(error, arguments)
+
+
+def repeat_lost_interrupts() -> None:
+    """A Ctrl-C that falls where no exception gets out is repeated a moment later.
+
+    That is where Python is called from C: by weak references while modules are imported, and by pydantic. Python would
+    print that it ignored a KeyboardInterrupt, and go on.
+    """
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0.001)  # raised here and now, it would be lost again
+    else:
+        sys.__unraisablehook__(what)
 
 
 def _run(arguments: Sequence[str]) -> int:
