@@ -21,10 +21,10 @@ _VERBS_OF_PROGRAMS = ("exec", "shell")
 
 def main() -> int:
     """Run the command line of this process; the exit status. `docs/reference/exit-codes.md` lists them all."""
-    _open_closed_stdio()
-    repeat_lost_interrupts()
     arguments = sys.argv[1:]
     try:
+        repeat_lost_interrupts()
+        _open_closed_stdio()
         status = _run(arguments)
         sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: Python's own end is not to be interrupted
