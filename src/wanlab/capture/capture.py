@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanlab.capture.bpf import compile_filter
-from wanlab.capture.ends import bridges, end_names, lab_filter, places
+from wanlab.capture.ends import end_names, hidden, lab_filter, places
 from wanlab.capture.packet_tap import MOST_BYTES, PacketTap, Seen, start_clock
 from wanlab.capture.pcapng import Packet, PcapngWriter
 from wanlab.errors import UsageError
@@ -78,7 +78,7 @@ class Capture:
         self._snap_bytes = snap_bytes
         self._most_bytes = most_bytes
         self._ends = end_names(lab.network, listening)
-        self._bridges = bridges(lab.network, listening)
+        self._hidden = hidden(lab.network, listening)
         self._kept: deque[tuple[str, Seen]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -188,7 +188,7 @@ class Capture:
     def _keep(self, node: str, packets: list[Seen]) -> None:
         with self._lock:
             for seen in packets:
-                if f"{node}:{seen.interface}" not in self._bridges:
+                if not self._hidden(f"{node}:{seen.interface}"):
                     self._kept.append((node, seen))
                     self._bytes += len(seen.data) + _PACKET_OVERHEAD
             while self._bytes > self._most_bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from wanlab.capture.packet_filter import WORDS, Condition, parse
 from wanlab.errors import NoSuchNode, did_you_mean
+from wanlab.kernel.means import is_wire_tap
 from wanlab.topology.network import IPAddress, Network
 
 
@@ -46,14 +47,24 @@ def end_names(network: Network, listening: Iterable[Place]) -> list[str]:
     ]
 
 
-def bridges(network: Network, listening: Iterable[Place]) -> frozenset[str]:
-    """The bridges of nodes that are listened to as a whole: what passes them is seen at their ports."""
-    return frozenset(
+def hidden(network: Network, listening: Iterable[Place]) -> Callable[[str], bool]:
+    """Whether an end, by its name, is no place of the lab's: its packets are seen, or shall be seen, elsewhere.
+
+    Such are the bridges of nodes that are listened to as a whole, which are seen at their ports; and the taps of the
+    program that impairs links, which is not a part of the network.
+    """
+    own = {f"{interface.node}:{interface.name}" for node in network for interface in node.interfaces}
+    bridges = {
         f"{place.node}:{interface.name}"
         for place in listening
         for interface in network[place.node].interfaces
         if interface.bridge and place.interface is None
-    )
+    }
+
+    def is_hidden(end: str) -> bool:
+        return end in bridges or (end not in own and is_wire_tap(end.partition(":")[2]))
+
+    return is_hidden
 
 
 def split(network: Network, words: Sequence[str]) -> tuple[list[str], str]:

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from wanlab.capture.bpf import Program, compile_filter
-from wanlab.capture.ends import Place, bridges, end_names, lab_filter, places
+from wanlab.capture.ends import Place, end_names, hidden, lab_filter, places
 from wanlab.capture.packet_ring import LATE_NS, PacketRing, close_rings, frames, open_rings
 from wanlab.capture.packet_tap import MOST_BYTES, start_clock
 from wanlab.capture.translations import Pupil, TrackingFeed, Translations
@@ -66,7 +66,7 @@ class Recorder:
         """The link ends, `node:interface`. More may come, where the lab changes."""
         self.lab_ended = False
         """Whether the lab has gone while we listened."""
-        self._bridges = bridges(network, listening)
+        self._hidden = hidden(network, listening)
         self._held: list[Recorded] = []
         self.complete_ns = time.time_ns()
         """Until when all packets have been passed on."""
@@ -201,7 +201,7 @@ class Recorder:
         found.sort(key=_TIME)
 
     def _number(self, end: str) -> int:
-        if end in self._bridges:
+        if self._hidden(end):
             return -1
         if end not in self.ends:
             self.ends.append(end)

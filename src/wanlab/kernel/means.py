@@ -68,3 +68,13 @@ _PRNG_SEED = 14
 
 def _has_seed(options: bytes) -> bool:
     return any(kind == _PRNG_SEED for kind, _ in attributes(options[_OPTIONS:]))
+
+
+def wire_tap(index: int) -> str:
+    """The tap beside the interface of that index, into which the wire's packets are turned."""
+    return f"wire{index}"
+
+
+def is_wire_tap(name: str) -> bool:
+    """Whether an interface that is not of the topology is such a tap."""
+    return name.startswith("wire") and name[4:].isdecimal()

@@ -25,6 +25,7 @@ from typing import Any
 from wanlab.errors import KernelError
 from wanlab.kernel import nftables
 from wanlab.kernel.execute import Namespaces
+from wanlab.kernel.means import wire_tap
 from wanlab.kernel.netlink import Netlink
 from wanlab.plan.steps import SetImpairment
 from wanlab.runtime import wire_process
@@ -55,7 +56,7 @@ class _Place:
 
     @property
     def tap(self) -> str:
-        return f"wire{self.index}"
+        return wire_tap(self.index)
 
 
 class Wire:

@@ -138,7 +138,7 @@ class Atlas:
                 if refused is not None:
                     return Journey(tuple(path), refused, source, ttl, mtu, first_mtu, tuple(translations), pool)
                 ttl -= 1
-            out, hop = self._next(node, destination)
+            out, hop = self.next_hop(node, destination)
             if out is None:
                 return Journey(tuple(path), End.NO_ROUTE, source, ttl, mtu, first_mtu, tuple(translations), pool)
             if came_in is not None and out.name == node.uplink and destination.version == 4 and _lets_few_out(node):
@@ -181,7 +181,7 @@ class Atlas:
                 refused = self._refusal(node, came_in)
                 if refused is not None and not (refused is End.UNASKED and node.name in known):
                     return False
-            out, hop = self._next(node, destination)
+            out, hop = self.next_hop(node, destination)
             if out is None:
                 return False
             came_in = self._neighbour(out, hop)
@@ -217,7 +217,7 @@ class Atlas:
             return End.NOT_FORWARDED
         return End.UNASKED if node.firewall and came_in.name == node.uplink else None
 
-    def _next(self, node: Node, destination: IPAddress) -> tuple[Interface | None, IPAddress]:
+    def next_hop(self, node: Node, destination: IPAddress) -> tuple[Interface | None, IPAddress]:
         """The interface to leave by and the neighbour to hand it to: the longest prefix, then the lowest metric."""
         best: tuple[int, int] = (-1, 0)
         found: tuple[Interface | None, IPAddress] = (None, destination)

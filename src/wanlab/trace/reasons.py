@@ -12,12 +12,15 @@ from wanlab.capture.headers import Endpoint, Header
 from wanlab.topology.journey import Atlas
 from wanlab.topology.nat import Filtering, Nat
 from wanlab.topology.nat import Mapping as NatMapping
-from wanlab.topology.network import IPAddress, Kind, Network, Node
+from wanlab.topology.network import Interface, IPAddress, Kind, Network, Node
+from wanlab.trace.drops import Drops
 from wanlab.trace.nat_memory import NatMemory, Remembered
 from wanlab.trace.story import Crossing, Fate
 
 RuleText = Callable[[str, str, str, int], str]
 """A rule as nft prints it: of which node, table, chain, handle; empty where it is not known."""
+DropsOf = Callable[[str, str], Drops]
+"""What an interface of a node has dropped since the trace began."""
 
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 _MOST_PEERS = 3  # that are named; the last ones
@@ -42,11 +45,12 @@ class Ending(NamedTuple):
 
 
 class Reasons:
-    """Answers for one network, by what its NATs have been heard to remember."""
+    """Answers for one network, by what its NATs have been heard to remember, and its interfaces have dropped."""
 
-    def __init__(self, network: Network, memory: NatMemory) -> None:
+    def __init__(self, network: Network, memory: NatMemory, drops_of: DropsOf) -> None:
         self._network = network
         self._memory = memory
+        self._drops_of = drops_of
 
     @cached_property
     def _atlas(self) -> Atlas:
@@ -87,6 +91,10 @@ class Reasons:
             return Ending(Fate.LOST, target, self._lost_on_link(last), answer)
         if drop is not None:
             return Ending(Fate.DROPPED, target, self._dropped(node, last, drop.text or str(drop)), answer)
+        inside = self._meant(node, last.came_in, last.before) if here and answered_by is None else None
+        stuck = None if inside is None else self._stuck(node, last.came_in, inside)
+        if stuck is not None:
+            return Ending(stuck[0], target, stuck[1], answer)
         if here:
             return self._delivered(node, last, target, answered_by, answer)
         if node.kind is Kind.HOST:
@@ -98,7 +106,9 @@ class Reasons:
         if fate is None and node.kind is Kind.ROUTER:
             fate = self._no_way(node, last.before.destination.address)
         if fate is None:
-            return Ending(Fate.LOST, target, f"it came in by {last.came_in} and did not leave", answer)
+            why = f"it came in by {last.came_in} and did not leave"
+            fate, why = self._stuck(node, last.came_in, last.before.destination.address) or (Fate.LOST, why)
+            return Ending(fate, target, why, answer)
         return Ending(fate, target, self._no_way_words(fate, node, last), answer)
 
     # -- where it arrived ----------------------------------------------------------------------------------------
@@ -123,11 +133,66 @@ class Reasons:
         known = next((i for i in self._network[last.node].interfaces if i.name == last.went_out), None)
         if known is None:  # verify and others plug in hosts of their own while they measure
             return f"it left by {last.went_out}, which is not of the topology: it was plugged in for a while"
-        quality = known.egress
-        loses = f", which loses {quality.average_loss_percent:g}%" if quality and quality.average_loss_percent else ""
         if there is None:
             return f"it left by {last.went_out}, where nothing is plugged in"
-        return f"on the link from {last.node}:{last.went_out} to {there[0]}:{there[1]}{loses}"
+        # What an impairment drops is not seen to leave: this was sent on, and not taken in.
+        refused = self._drops_of(last.node, last.went_out).refused
+        why = f"; {last.node}:{last.went_out} has dropped {refused} meanwhile: an end is down or has no room"
+        link = f"on the link from {last.node}:{last.went_out} to {there[0]}:{there[1]}"
+        return link + (why if refused else "")
+
+    def waits(self, name: str, came_in: str | None, header: Header) -> bool:
+        """Whether a packet that came to a node, and has not left, may wait there for its turn."""
+        node = self._network[name]
+        destination: IPAddress | None = header.destination.address
+        if destination in self._own[name]:
+            destination = self._meant(node, came_in, header)
+        ways = [] if destination is None else self._exits(node, came_in, destination)
+        return any(way.egress is not None and self._drops_of(name, way.name).waiting for way in ways)
+
+    def _meant(self, router: Node, came_in: str | None, header: Header) -> IPAddress | None:
+        """The address inside for which a packet to the router's outside was let in; None: for none that is known."""
+        if router.nat is None or came_in is None or came_in != router.uplink or header.protocol not in _NUMBERS:
+            return None
+        mine = self._memory.behind(router.name, _NUMBERS[header.protocol], header.destination)
+        return None if mine is None or header.source not in mine.peers else mine.internal.address
+
+    def _stuck(self, node: Node, came_in: str | None, destination: IPAddress) -> tuple[Fate, str] | None:
+        """What became of a packet that should have left for *destination*, by what was dropped where it would have."""
+        counted = {
+            way: self._drops_of(node.name, way.name)
+            for way in self._exits(node, came_in, destination)
+            if way.egress is not None
+        }
+        told = {way: drops for way, drops in counted.items() if drops != Drops()}
+        if not told:
+            return None
+        drops = sum(told.values(), Drops())
+        where = " and ".join(f"{node.name}:{way.name}" for way in told)
+        losing = any(way.egress is not None and way.egress.average_loss_percent for way in told)
+        queuing = any(way.egress is not None and way.egress.rate_bps for way in told)
+        if drops.undecided and losing and queuing:
+            return Fate.LOST, f"dropped at {where}, by chance or as the queue was full: {drops.undecided} in this trace"
+        lost = drops.lost + (drops.undecided if losing else 0)
+        overflowed = drops.overflowed + (0 if losing else drops.undecided)
+        if lost and overflowed:
+            return Fate.LOST, f"dropped at {where}: {lost} by chance and {overflowed} by a full queue in this trace"
+        if overflowed:
+            return Fate.QUEUE, f"the queue of {where} was full: {overflowed} dropped in this trace"
+        if lost:
+            return Fate.LOST, f"by chance, as the impairment of {where} asks: {lost} lost in this trace"
+        if drops.refused:
+            return Fate.LOST, f"{where} has dropped {drops.refused} in this trace: an end is down, or has no room"
+        return Fate.LOST, f"not seen to leave yet; at {where} {drops.waiting} wait for their turn"
+
+    def _exits(self, node: Node, came_in: str | None, destination: IPAddress) -> list[Interface]:
+        """The interfaces with a cable by which it may have been going to leave."""
+        if node.kind is Kind.SWITCH:
+            return [i for i in node.interfaces if i.master is not None and i.name != came_in]
+        out, _ = self._atlas.next_hop(node, destination)
+        if out is None or not out.bridge:
+            return [] if out is None else [out]
+        return [i for i in node.interfaces if i.master == out.name]
 
     @cached_property
     def _cables(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -141,17 +206,7 @@ class Reasons:
                 return Fate.NO_ROUTE
             if journey.end.name == "NO_NEIGHBOUR":
                 return Fate.NO_NEIGHBOUR
-        out = next((i for i in router.interfaces if i.egress is not None and i.egress.rate_bps), None)
-        return Fate.QUEUE if out is not None and not self._plain_exit(router, destination) else None
-
-    def _plain_exit(self, router: Node, destination: IPAddress) -> bool:
-        """Whether the interface that it would have left by has no queue of its own."""
-        exits = [
-            interface
-            for interface in router.interfaces
-            if any(destination in address.network for address in interface.addresses)
-        ] or [router.interface(route.interface) for route in router.routes if destination in route.destination]
-        return not any(interface.egress is not None and interface.egress.rate_bps for interface in exits)
+        return None
 
     @staticmethod
     def _no_way_words(fate: Fate, node: Node, last: Crossing) -> str:
@@ -165,8 +220,6 @@ class Reasons:
                 return f"it came with TTL {last.before.ttl}"
             case Fate.TOO_BIG:
                 return f"{last.before.length} bytes, and not to be fragmented"
-            case Fate.QUEUE:
-                return f"the queue of {node.name}'s slow link was full"
             case _:
                 return ""
 

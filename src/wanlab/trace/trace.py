@@ -21,6 +21,7 @@ from wanlab.capture.recorder import Recorded, Recorder
 from wanlab.kernel import nftrace
 from wanlab.kernel.messages import NETFILTER
 from wanlab.topology.network import Kind, Network
+from wanlab.trace.drops import DropWatch
 from wanlab.trace.events import SNAP_BYTES, Sighting
 from wanlab.trace.nat_memory import NatMemory
 from wanlab.trace.rule_book import RuleBook
@@ -62,7 +63,8 @@ class Trace:
         def wanted(sender: str, frame: bytes) -> bool:
             return (not chosen or sender in chosen) and accepts(program, frame)
 
-        self._tracer = Tracer(network, memory, self._rules.text, _patience_s(network), wanted)
+        drops = DropWatch(lab.counters)
+        self._tracer = Tracer(network, memory, self._rules.text, _patience_s(network), wanted, drops.since)
         self._sockets: list[tuple[str, socket.socket, nftrace.Reader]] = []
         self._tables: list[socket.socket] = []
         self._said: deque[tuple[str, nftrace.Reader, bytes, int]] = deque()

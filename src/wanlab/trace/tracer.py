@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from wanlab.capture.decode import ICMP, ICMP6, TCP, Ip, parse_ip, quoted
 from wanlab.kernel.nftrace import Traced
 from wanlab.topology.network import Kind, Network
+from wanlab.trace.drops import Drops
 from wanlab.trace.events import Key, Sighting, content_key, header, traced_packet, verdict_key
 from wanlab.trace.nat_memory import NatMemory
-from wanlab.trace.reasons import Ending, Reasons, RuleText
+from wanlab.trace.reasons import DropsOf, Ending, Reasons, RuleText
 from wanlab.trace.story import Crossing, Rule, Story
 
 _MULTICAST = 1  # a bit of a MAC address's first byte
@@ -68,7 +69,7 @@ class _Group:
 class Tracer:
     """Is told of packets in order of time (`see`) and of verdicts as they come (`decide`), and has the stories.
 
-    *wanted*: of which packets, by their senders and their frames as these were sent.
+    *wanted*: of which packets, by their senders and their frames as these were sent. *drops_of*: see `reasons.py`.
     """
 
     network: Network
@@ -76,6 +77,7 @@ class Tracer:
     rule_text: RuleText
     patience_s: float = 0.3
     wanted: Callable[[str, bytes], bool] = lambda sender, frame: True
+    drops_of: DropsOf = lambda node, interface: Drops()
     _far: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     _tales: deque[_Tale] = field(default_factory=deque)
     _waiting: list[_Tale] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Tracer:
             if interface.mac is not None and not interface.bridge
         }
         self._forwards = frozenset(node.name for node in self.network if node.kind is not Kind.HOST)
-        self._reasons = Reasons(self.network, self.memory)
+        self._reasons = Reasons(self.network, self.memory, self.drops_of)
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -215,13 +217,19 @@ class Tracer:
         """The stories that are over: in the order of sending, but for those that wait for what takes seconds."""
         old = now_ns - int(self.patience_s * 1e9)
         very_old = now_ns - int(_LONGEST_WAIT_S * 1e9)
-        done = [tale for tale in self._waiting if tale.last_ns <= very_old or tale.answered_by is not None]
+        done = [
+            tale
+            for tale in self._waiting
+            if tale.last_ns <= very_old
+            or tale.answered_by is not None
+            or (tale.last_ns <= old and not self._may_go_on(tale))
+        ]
         if done:
             self._waiting = [tale for tale in self._waiting if tale not in done]
             yield from self._told(done)
         while self._tales and self._tales[0].last_ns <= old:
             tale = self._tales.popleft()
-            if tale.answered_by is None and tale.last_ns > very_old and self._may_hear(tale):
+            if tale.answered_by is None and tale.last_ns > very_old and self._may_go_on(tale):
                 self._waiting.append(tale)
             else:
                 yield from self._told((tale,))
@@ -235,14 +243,18 @@ class Tracer:
         yield from self._told(sorted(left, key=lambda tale: tale.number))
         yield from self._untold(None)
 
-    def _may_hear(self, tale: _Tale) -> bool:
-        """Whether an error may yet come that says why it ended: in a router, with no rule that has dropped it."""
+    def _may_go_on(self, tale: _Tale) -> bool:
+        """Whether it may yet leave a queue, or an error come that says why it ended; unless a rule has dropped it."""
         stay = tale.stays[-1]
-        if stay.went_out is not None or self.network[stay.node].kind is not Kind.ROUTER:
+        if stay.went_out is not None or stay.node not in self._forwards:
             return False
         groups = self._verdicts.get((stay.node, *verdict_key(stay.frame, stay.ip)))
-        dropped = groups and any(one.verdict == "drop" for group in groups for one in group.traced)
-        return not dropped and not self._reasons.has_address(stay.node, stay.ip.destination)
+        if groups and any(one.verdict == "drop" for group in groups for one in group.traced):
+            return False
+        if self._reasons.waits(stay.node, stay.came_in, header(stay.frame, stay.ip)):
+            return True
+        is_router = self.network[stay.node].kind is Kind.ROUTER
+        return is_router and not self._reasons.has_address(stay.node, stay.ip.destination)
 
     def _told(self, tales: Iterable[_Tale]) -> Iterator[Story]:
         for tale in tales:
