@@ -112,6 +112,10 @@ class Recorder:
         """How many packets the kernel had no room for, so far."""
         return sum(ring.count_lost() for ring in self._rings)
 
+    def interface(self, node: str, index: int) -> str:
+        """What a node that is listened to calls the interface of that index; `?` where it has gone."""
+        return next((ring.name(index) for ring in self._rings if ring.node == node), "?")
+
     def read(self, timeout_s: float | None = None, wake: int | None = None) -> list[Recorded]:
         """Packets that nothing older can come before any more; perhaps none. Waits for news no longer than *timeout_s*.
 

@@ -17,6 +17,8 @@ from wanlab.kernel.messages import ACK, ADD_MEMBERSHIP, ERROR, REQUEST, SOL_NETL
 from wanlab.kernel.netlink import attribute
 
 TABLE = "wl_trace"
+LEAVES = "leaves"
+"""In place of a verdict: no rule has anything against it any more, and it is about to be sent."""
 
 _NFTABLES = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _NEW_TABLE, _NEW_CHAIN, _NEW_RULE, _TRACE = _NFTABLES, _NFTABLES | 3, _NFTABLES | 6, _NFTABLES | 17
@@ -26,8 +28,10 @@ _CREATE, _APPEND = 0x400, 0x800
 _INET = 1  # NFPROTO_INET
 _FAMILIES = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
 _OWNER = 2  # NFT_TABLE_F_OWNER
-_PREROUTING, _OUTPUT = 0, 3  # NF_INET_*
+_PREROUTING, _OUTPUT, _POSTROUTING = 0, 3, 4  # NF_INET_*
 _BEFORE_ALL = -301  # one before raw
+_AFTER_ALL = 301  # after what translates sources
+_LAST = "post"
 _REGISTER, _META_NFTRACE = 8, 12  # NFT_REG32_00, NFT_META_NFTRACE
 _NESTED = 0x8000
 _SO_MEMINFO, _DROPS = 55, 8  # SK_MEMINFO_DROPS
@@ -47,6 +51,7 @@ _LOAD, _LOAD_AT_X, _EQUAL, _AT_LEAST, _A_TO_X, _RET, _X_IS, _A_IS = 0x20, 0x40, 
 _FIND = 0xFFFFF000 + 12  # SKF_AD_OFF + SKF_AD_NLATTR: where behind A is the attribute of kind X? 0: there is none
 _FIRST = 20  # struct nlmsghdr, struct nfgenmsg
 _OURS = int.from_bytes(TABLE[:4].encode(), "big")
+_OUR_LAST = int.from_bytes(_LAST.encode(), "big")
 _BELOW_ZERO = 0x80000000  # verdicts that decide nothing: jump, continue
 
 
@@ -56,7 +61,11 @@ def _attribute_to_x(kind: int) -> tuple[tuple[int, int, int, int], ...]:
 
 _VALUE = 4  # where in an attribute its value begins; in a nested one, 8
 USEFUL = (
-    *_attribute_to_x(_A_TABLE), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 21, 0, _OURS),
+    # our own: the last chain's rule, which tells what leaves
+    *_attribute_to_x(_A_TABLE), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 0, 14, _OURS),
+    *_attribute_to_x(_A_CHAIN), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 0, 7, _OUR_LAST),
+    *_attribute_to_x(_A_TYPE), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 0, 1, _RULE),
+    (_RET, 0, 0, 0xFFFF), (_RET, 0, 0, 0),
     *_attribute_to_x(_A_TYPE), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 17, 0, _POLICY), (_EQUAL, 0, 14, _RULE),
     # a rule, and not the end of a chain: the first of a chain tells of the packet, the last one decides
     (_A_IS, 0, 0, _FIRST), (_X_IS, 0, 0, _A_HANDLE), (_LOAD, 0, 0, _FIND), (_EQUAL, 10, 0, 0),
@@ -67,7 +76,7 @@ USEFUL = (
     *_attribute_to_x(_A_POLICY), (_LOAD_AT_X, 0, 0, _VALUE), (_EQUAL, 0, 1, _DROP),
     (_RET, 0, 0, 0xFFFF), (_RET, 0, 0, 0),
 )  # fmt: skip
-"""A program for `measure/bpf.py`: verdicts of rules, what begins a chain's trace, and policies that drop."""
+"""A program for `capture/bpf.py`: verdicts of rules, what begins a chain's trace, policies that drop, what leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class Traced:
     """The first 20 of what it carries."""
     came_in: int | None
     """Index of the interface; None: it was sent here."""
+    goes_out: int | None = None
+    """Index of the interface by which it is about to leave; told with `LEAVES`."""
 
 
 def listen(one: socket.socket) -> None:
@@ -109,17 +120,20 @@ def lost(one: socket.socket) -> int:
     return int(struct.unpack_from("=9I", data)[_DROPS]) if len(data) >= 36 else 0
 
 
-def begin(one: socket.socket, node: str) -> None:
+def begin(one: socket.socket, node: str, *, leaving: bool = False) -> None:
     """Have the kernel trace every packet of the node that a netfilter socket lives in, until that is closed.
 
-    Raises KernelError, MachineError where the kernel has no owned tables.
+    *leaving*: have it also tell of each packet that it is about to leave. Raises KernelError, MachineError where the
+    kernel has no owned tables.
     """
     one.bind((0, 0))
     parts = [
         _message(_NEW_TABLE, _CREATE, 1, _text(1, TABLE) + attribute(2, struct.pack("!I", _OWNER))),
     ]
-    for number, (chain, hook) in enumerate((("pre", _PREROUTING), ("out", _OUTPUT))):
-        at = attribute(1, struct.pack("!I", hook)) + attribute(2, struct.pack("!i", _BEFORE_ALL))
+    chains = [("pre", _PREROUTING, _BEFORE_ALL), ("out", _OUTPUT, _BEFORE_ALL)]
+    chains += [(_LAST, _POSTROUTING, _AFTER_ALL)] if leaving else []
+    for number, (chain, hook, priority) in enumerate(chains):
+        at = attribute(1, struct.pack("!I", hook)) + attribute(2, struct.pack("!i", priority))
         body = _text(1, TABLE) + _text(3, chain) + attribute(4 | _NESTED, at) + _text(7, "filter")
         parts.append(_message(_NEW_CHAIN, _CREATE, 2 + 2 * number, body))
         rule = _text(1, TABLE) + _text(2, chain) + attribute(4 | _NESTED, _set_nftrace())
@@ -169,10 +183,13 @@ class Reader:
         else:
             (verdict,) = struct.unpack_from("!i", parts[_A_VERDICT], 4)
         handle = int.from_bytes(parts[_A_HANDLE], "big") if _A_HANDLE in parts else None
+        table = f"{_FAMILIES.get(family, '?')} {_name(parts[_A_TABLE])}"
+        if _name(parts[_A_TABLE]) == TABLE:
+            goes_out = int.from_bytes(parts[_A_OIF], "big") if _A_OIF in parts else None
+            return Traced(trace, table, _name(parts[_A_CHAIN]), handle, LEAVES, *told, goes_out)
         if verdict < 0:
             return None
         word = _VERDICTS.get(verdict & 0xFF, str(verdict))
-        table = f"{_FAMILIES.get(family, '?')} {_name(parts[_A_TABLE])}"
         return Traced(trace, table, _name(parts[_A_CHAIN]), handle, word, *told)
 
 

@@ -111,6 +111,20 @@ class Reasons:
             return Ending(fate, target, why, answer)
         return Ending(fate, target, self._no_way_words(fate, node, last), answer)
 
+    def next_hop(self, name: str, destination: IPAddress) -> tuple[Interface | None, IPAddress]:
+        """By which interface a node sends to an address, and to which neighbour."""
+        return self._atlas.next_hop(self._network[name], destination)
+
+    def not_sent(self, crossing: Crossing, interface: str, unanswered: str) -> Ending:
+        """Why a packet did not leave its sender, though no rule dropped it; *unanswered*: what was asked in vain."""
+        destination = crossing.before.destination.address
+        target = self._owners.get(destination)
+        if unanswered:
+            return Ending(Fate.NO_NEIGHBOUR, target, unanswered)
+        stuck = self._stuck(self._network[crossing.node], None, destination)
+        fate, why = stuck or (Fate.LOST, f"it was to leave by {interface}, and did not")
+        return Ending(fate, target, why)
+
     # -- where it arrived ----------------------------------------------------------------------------------------
 
     def _delivered(

@@ -141,6 +141,10 @@ class Story:
     """The error that it was answered by: `home-a: time exceeded`."""
     about: int | None = None
     """Of an ICMP error: the number of the story of the packet that it is about."""
+    question: str = ""
+    """Of ARP and neighbour discovery: `asked three times who has 10.1.0.9`. Such a story is of all these packets."""
+    reached: tuple[str, ...] = ()
+    """Of a broadcast or multicast: the hosts and routers that it came to."""
 
     @property
     def time_ns(self) -> int:
@@ -169,11 +173,15 @@ class Story:
 
     def __str__(self) -> str:
         header = self.header
+        if self.question:
+            return f"{self.sender} {self.question}; {self.answer or self.why}"
         what = " ".join(filter(None, (header.protocol, header.info)))
         target = f"{self.target} " if self.target else ""
         changes = [f"{crossing.node}: {crossing.translation}" for crossing in self.crossings if crossing.translated]
         where = f" by {self.last}" if self.fate is Fate.DROPPED else f" at {self.last}"
         end = self.fate.value + ("" if self.delivered and self.last == self.target else where)
+        if self.reached:
+            end = f"{self.fate.value} to {', '.join(self.reached)}"
         why = f" ({self.why})" if self.why else ""
         said = f"; answered by {self.answer}" if self.answer else ""
         way = f" [{'; '.join(changes)}]" if changes else ""
@@ -190,6 +198,8 @@ class Story:
             value["why"],
             value["answer"],
             value["about"],
+            value.get("question", ""),
+            tuple(value.get("reached", ())),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -202,5 +212,7 @@ class Story:
             "why": self.why,
             "answer": self.answer,
             "about": self.about,
+            "question": self.question,
+            "reached": list(self.reached),
             "crossings": [crossing.to_json() for crossing in self.crossings],
         }

@@ -72,7 +72,7 @@ class Trace:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self.recorder = Recorder(
-            lab, filter="ip or ip6", snap_bytes=SNAP_BYTES, pupils=[memory], also=self._take_verdicts
+            lab, filter="arp or ip or ip6", snap_bytes=SNAP_BYTES, pupils=[memory], also=self._take_verdicts
         )
         try:
             self._begin(lab, [node.name for node in network.of(Kind.HOST, Kind.ROUTER)])
@@ -89,7 +89,7 @@ class Trace:
             nftrace.listen(one)
         self._sockets = [(node, one, nftrace.Reader()) for node, one in zip(nodes, listening, strict=True)]
         for node, one in zip(nodes, self._tables, strict=True):
-            nftrace.begin(one, node)
+            nftrace.begin(one, node, leaving=lab.network[node].kind is Kind.HOST)
 
     def __enter__(self) -> Trace:
         self._thread = threading.Thread(target=self._read_on, daemon=True, name="wanlab traces")
@@ -159,8 +159,12 @@ class Trace:
         while self._said:
             node, reader, data, now = self._said.popleft()
             traced = reader.read(data)
-            if traced is not None:
+            if traced is None:
+                continue
+            if traced.verdict != nftrace.LEAVES:
                 self._tracer.decide(node, traced, now)
+            elif traced.goes_out is not None:
+                self._tracer.leaves(node, self.recorder.interface(node, traced.goes_out), traced, now)
 
     def _let_rules_be(self) -> None:
         """Nothing of ours stays in a ruleset: the tables go with their sockets."""

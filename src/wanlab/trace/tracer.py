@@ -5,23 +5,29 @@ what no translation changes (`trace_events.content_key`); of several alike the f
 What the kernel's trace says of rules is joined by the same means. A packet of which nothing has been seen for a while
 has ended where it was seen last, and why is asked of `reasons.py`.
 
-Broadcasts and multicasts, ARP, and a switch's copies to ports that did not need them have no stories.
+Questions for a neighbour's address, and what is sent to more than one receiver, are told by `questions.py` and
+`broadcasts.py`. What a host's kernel was about to send and nobody saw leave (`leaving.py`) is told, too. A switch's
+copies to ports that did not need them have no stories.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wanlab.capture.decode import ICMP, ICMP6, TCP, Ip, parse_ip, quoted
+from wanlab.capture.headers import Endpoint, Header
 from wanlab.kernel.nftrace import Traced
 from wanlab.topology.network import Kind, Network
+from wanlab.trace.broadcasts import Broadcast, Broadcasts
 from wanlab.trace.drops import Drops
 from wanlab.trace.events import Key, Sighting, content_key, header, traced_packet, verdict_key
+from wanlab.trace.leaving import Leaver, Leaving
 from wanlab.trace.nat_memory import NatMemory
+from wanlab.trace.questions import Asked, Question, Questions, read_question
 from wanlab.trace.reasons import DropsOf, Ending, Reasons, RuleText
-from wanlab.trace.story import Crossing, Rule, Story
+from wanlab.trace.story import Crossing, Fate, Rule, Story
 
 _MULTICAST = 1  # a bit of a MAC address's first byte
 _RESET = 0x04
@@ -90,6 +96,9 @@ class Tracer:
     _forwards: frozenset[str] = frozenset()
     _number: int = 0
     _reasons: Reasons = field(init=False)
+    _questions: Questions = field(init=False)
+    _broadcasts: Broadcasts = field(default_factory=Broadcasts)
+    _leaving: Leaving = field(init=False)
 
     def __post_init__(self) -> None:
         for link in self.network.links:
@@ -101,6 +110,8 @@ class Tracer:
             if interface.mac is not None and not interface.bridge
         }
         self._forwards = frozenset(node.name for node in self.network if node.kind is not Kind.HOST)
+        self._questions = Questions(self.network)
+        self._leaving = Leaving(self.network)
         self._reasons = Reasons(self.network, self.memory, self.drops_of)
 
     # -- events --------------------------------------------------------------------------------------------------
@@ -108,12 +119,19 @@ class Tracer:
     def see(self, sighting: Sighting) -> None:
         """A frame at a link end; in order of time."""
         frame = sighting.frame
-        if frame[0] & _MULTICAST:
-            return
         ip = parse_ip(frame)
+        said = read_question(frame)
+        if said is not None:
+            self._ask(sighting, said)
         if ip is None:
             return
         if sighting.outbound:
+            self._leaving.seen(sighting.node, frame, ip)
+        if said is not None:
+            return
+        if frame[0] & _MULTICAST:
+            self._broadcast(sighting, ip)
+        elif sighting.outbound:
             self._leave(sighting, ip)
         else:
             self._arrive(sighting, ip)
@@ -134,6 +152,30 @@ class Tracer:
             groups.append(_Group(traced.trace, time_ns, [traced]))
         else:
             last.traced.append(traced)
+
+    def leaves(self, node: str, interface: str, traced: Traced, time_ns: int) -> None:
+        """*node* is about to send a packet of its own, by *interface*; before it is seen to."""
+        packet = traced_packet(traced)
+        if packet is not None:
+            self._leaving.note(Leaver(node, interface, time_ns, *packet))
+
+    def _ask(self, sighting: Sighting, said: Asked) -> None:
+        sender = self._questions.sender(sighting.frame)
+        mine = sender is not None and sender[0] == sighting.node
+        if said.is_answer:
+            if not sighting.outbound:
+                self._questions.answer(sighting.node, sighting.frame, said, sighting.time_ns)
+        elif sighting.outbound and mine:
+            new = self._questions.ask(self._number + 1, sighting.frame, said, sighting.interface, sighting.time_ns)
+            self._number += new
+
+    def _broadcast(self, sighting: Sighting, ip: Ip) -> None:
+        sender = self._questions.sender(sighting.frame)
+        if sighting.outbound:
+            if sender is not None and sender[0] == sighting.node:
+                self._number += self._broadcasts.send(self._number + 1, sighting, ip)
+        elif self.network[sighting.node].kind is not Kind.SWITCH:
+            self._broadcasts.arrive(sighting)
 
     def _arrive(self, sighting: Sighting, ip: Ip) -> None:
         _, node, interface, _, frame = sighting
@@ -233,6 +275,7 @@ class Tracer:
                 self._waiting.append(tale)
             else:
                 yield from self._told((tale,))
+        yield from self._aside(old, very_old)
         yield from self._untold(old)
 
     def rest(self) -> Iterator[Story]:
@@ -241,6 +284,7 @@ class Tracer:
         self._waiting.clear()
         self._tales.clear()
         yield from self._told(sorted(left, key=lambda tale: tale.number))
+        yield from self._aside(None, None)
         yield from self._untold(None)
 
     def _may_go_on(self, tale: _Tale) -> bool:
@@ -320,6 +364,39 @@ class Tracer:
         text = "" if one.handle is None else self.rule_text(node, one.table, one.chain, one.handle)
         return Rule(one.table, one.chain, one.handle, one.verdict, text)
 
+    def _aside(self, old_ns: int | None, very_old_ns: int | None) -> Iterator[Story]:
+        """Of questions, of broadcasts, and of what never left its sender."""
+        for question in self._questions.over(old_ns):
+            if self.wanted(question.node, question.frame):
+                yield _question_story(question)
+        for broadcast in self._broadcasts.over(old_ns):
+            if self.wanted(broadcast.sent.node, broadcast.sent.frame):
+                yield self._broadcast_story(broadcast)
+        for leaver in self._leaving.missed(very_old_ns):
+            if self.wanted(leaver.node, leaver.frame):
+                yield self._missed_story(leaver)
+
+    def _missed_story(self, leaver: Leaver) -> Story:
+        node, frame, ip = leaver.node, leaver.frame, leaver.ip
+        rules = self._rules(node, frame, ip)
+        crossing = Crossing(node, None, None, leaver.time_ns, None, header(frame, ip), None, rules)
+        _, hop = self._reasons.next_hop(node, crossing.before.destination.address)
+        asked = self._questions.unanswered(node, hop)
+        unanswered = "" if asked is None else f"{node} {asked.words}; nobody answered"
+        self._number += 1
+        return self._story(
+            self._number, (crossing,), self._reasons.not_sent(crossing, leaver.interface, unanswered), None
+        )
+
+    def _broadcast_story(self, broadcast: Broadcast) -> Story:
+        time_ns, node, interface, _, frame = broadcast.sent
+        about = header(frame, broadcast.ip)
+        rules = self._rules(node, frame, broadcast.ip)
+        crossing = Crossing(node, None, interface, time_ns, time_ns, about, about, rules)
+        fate = Fate.DELIVERED if broadcast.reached else Fate.LOST
+        why = "" if broadcast.reached else "it reached nobody"
+        return Story(broadcast.number, (crossing,), fate, None, why, reached=tuple(broadcast.reached))
+
     def _untold(self, old_ns: int | None) -> Iterator[Story]:
         """Packets that a rule dropped in the node that sent them: nobody saw these. And verdicts nobody asks for go."""
         keys = []
@@ -339,3 +416,13 @@ class Tracer:
         crossing = Crossing(node, None, None, group.time_ns, None, header(frame, ip), None, rules)
         self._number += 1
         return self._story(self._number, (crossing,), self._reasons.ending((crossing,), None, ip), None)
+
+
+def _question_story(question: Question) -> Story:
+    ends = Endpoint(question.source), Endpoint(question.about)
+    about = Header(question.protocol, *ends, 0, len(question.frame) - 14, "neighbour solicitation")
+    about = replace(about, info="who has") if question.protocol == "arp" else about
+    crossing = Crossing(question.node, None, question.interface, question.time_ns, question.time_ns, about, about)
+    fate = Fate.DELIVERED if question.answered_by else Fate.NO_NEIGHBOUR
+    why = "" if question.answered_by else "nobody answered"
+    return Story(question.number, (crossing,), fate, None, why, question.answered_by, question=question.words)
