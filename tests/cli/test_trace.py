@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import UntilCtrlC, must, wanlab
+from tests.cli.command import UntilCtrlC, complaint, must, wanlab
 from tests.cli.test_capture import send
 from wanlab.trace.story import Story
 
@@ -40,6 +40,21 @@ def test_json_is_one_story_a_line_and_is_written_into_a_directory(two_lans: None
     stories = [Story.from_json(json.loads(line)) for line in trace.output.splitlines()]
     assert [(story.sender, story.last) for story in stories] == [("alice", "coordinator"), ("coordinator", "alice")]
     assert (tmp_path / "trace.jsonl").read_text() == trace.output
+
+
+def test_what_a_trace_has_written_is_drawn_though_its_lab_is_gone(two_lans: None, tmp_path: Path) -> None:
+    written = tmp_path / "stories"
+    with Tracing("udp", "-c", "1", "-w", str(written)) as trace:
+        send("alice", "172.16.0.100", 9000)
+        assert trace.wait() == 0
+    must("down")
+    drawn = must("diagram", str(written))
+    assert drawn.splitlines()[0].split() == ["alice", "home-a", "wan", "coordinator"]
+    assert "home-a: 10.1.0.1:" in drawn
+    assert must("diagram", str(written), "--protocol", "icmp") == "(no packets)\n"
+    with written.open("a") as file:
+        file.write("{}\n")
+    assert f"{written}:2 makes no sense" in complaint(wanlab("diagram", str(written)))
 
 
 def test_a_lab_that_ends_ends_the_trace(two_lans: None) -> None:

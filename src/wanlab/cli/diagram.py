@@ -30,7 +30,9 @@ _BY_ENDING = {".svg": Format.SVG, ".mmd": Format.MERMAID}
 def diagram(
     source: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="A run directory, or a pcapng file that was captured in a lab."),
+        typer.Argument(
+            metavar="RUN", help="A run directory, a pcapng file that was captured in a lab, or what `trace -w` wrote."
+        ),
     ],
     *,
     nodes: Annotated[
@@ -79,13 +81,19 @@ def _stories(source: Path, topology: str | None) -> list[Story]:
     from wanlab.capture.pcapng_reader import PcapngFile
     from wanlab.cli.target import attach, load
     from wanlab.errors import UsageError
-    from wanlab.recording.recording import Recording
+    from wanlab.recording.recording import Recording, stories_in
     from wanlab.trace.retelling import retell
 
     if source.is_dir():
         if topology is not None:
             raise UsageError("--topology is for pcapng files", hint="a run directory has its own")
         return Recording.open(source).stories()
+    with source.open("rb") as file:
+        traced = file.read(1) == b"{"
+    if traced:
+        if topology is not None:
+            raise UsageError("--topology is for pcapng files", hint="a trace names its nodes itself")
+        return stories_in(source)
     network = attach(None).network if topology is None else load(topology).resolve()
     return retell(PcapngFile(source).packets(), network)
 

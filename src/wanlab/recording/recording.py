@@ -139,17 +139,24 @@ class Recording:
             raise UsageError(f"{path} makes no sense: {error}") from None
 
     def _lines(self, name: str, make: Callable[[Any], _Made]) -> Iterator[_Made]:
-        """The lines of a file that is written line by line. A last one without its end was being written."""
         path = self.directory / name
-        if not path.exists():
-            return
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith("\n"):
-                    return
-                try:
-                    yield make(json.loads(line))
-                except WanlabError:
-                    raise
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise UsageError(f"{path}:{number} makes no sense: {error!r}") from None
+        return json_lines(path, make) if path.exists() else iter(())
+
+
+def stories_in(path: Path) -> list[Story]:
+    """The stories that a trace has written to a file. Raises UsageError, naming the line; OSError."""
+    return list(json_lines(path, Story.from_json))
+
+
+def json_lines(path: Path, make: Callable[[Any], _Made]) -> Iterator[_Made]:
+    """The lines of a file that is written line by line. A last one without its end was being written."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield make(json.loads(line))
+            except WanlabError:
+                raise
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UsageError(f"{path}:{number} makes no sense: {error!r}") from None
