@@ -22,6 +22,7 @@ from wanlab.kernel import conntrack, netem, nftables
 from wanlab.kernel.cables import Cables
 from wanlab.kernel.netlink import MOST_ANSWERS, Netlink
 from wanlab.kernel.syscalls import CLONE_NEWNET, MS_BIND, mount, setns, unmount, unshare
+from wanlab.plan.older_kernels import with_sets_beside_maps
 from wanlab.plan.steps import (
     AddAddress,
     AddBridge,
@@ -201,7 +202,7 @@ class Executor:
                 self._enter(node)
                 self._flush()
                 try:
-                    nftables.load(text)
+                    _load(text)
                 except KernelError as error:
                     raise _refusal(step, error.errno, error.what) from None
                 self.done.append(step)
@@ -440,6 +441,20 @@ def _write_sysctl(key: str, value: str) -> None:
         os.write(descriptor, value.encode())
     finally:
         os.close(descriptor)
+
+
+def _load(rules: str) -> None:
+    """Load rules of nftables, as this kernel has them."""
+    try:
+        nftables.load(rules)
+    except KernelError as error:
+        older = with_sets_beside_maps(rules)
+        if older is None:
+            raise
+        try:
+            nftables.load(older)
+        except KernelError:
+            raise error from None
 
 
 def _refusal_of(step: Step, error: Exception) -> KernelError:
