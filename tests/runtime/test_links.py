@@ -87,8 +87,17 @@ def test_a_link_that_is_down_is_switched_off_and_one_that_is_unplugged_has_no_ca
         assert lab.topology.to_document()["host"]["left"]["state"] == "unplugged"
 
 
-@pytest.mark.parametrize("state", ["down", "unplugged"])
-@pytest.mark.parametrize("place", ["laptop", "home", "home:wan", "server", "internet:home"])
+@pytest.mark.parametrize(
+    ("place", "state"),
+    [
+        ("laptop", "down"),
+        ("home", "unplugged"),
+        ("home:wan", "down"),
+        ("server", "unplugged"),
+        ("internet:home", "down"),
+        ("internet:home", "unplugged"),
+    ],
+)
 def test_a_lab_with_a_link_that_is_away_is_verified_as_such_and_like_one_that_was_built(place: str, state: str) -> None:
     node, _, interface = place.partition(":")
     with Lab(homes()) as lab:
