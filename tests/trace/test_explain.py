@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 import pytest
 
@@ -134,3 +135,66 @@ def test_who_cannot_meet_is_refused() -> None:
         ):
             with pytest.raises(error):
                 explain(lab, *pair)
+
+
+def nested(homes: tuple[str, str], carriers: tuple[str, ...]) -> Topology:
+    """Two homes, each behind a carrier, or both behind the one; a host behind the first carrier, too."""
+    topology = Topology("nested")
+    wan = topology.switch("wan")
+    topology.host("server", wan)
+    behind = [topology.router(f"carrier-{side}", wan, nat=nat) for side, nat in zip("ab", carriers, strict=False)]
+    topology.host("inner", behind[0])
+    for side, nat, carrier in zip("ab", homes, (behind[0], behind[-1]), strict=True):
+        topology.host(side, topology.router(f"home-{side}", carrier, nat=nat))
+    return topology
+
+
+@pytest.mark.parametrize(
+    ("homes", "carriers", "mapping", "filtering"),
+    [
+        (("symmetric", "full"), ("full", "port-restricted"), "home-a", "carrier-b"),
+        (("full", "port-restricted"), ("symmetric", "full"), "carrier-a", "home-b"),
+    ],
+)
+def test_of_two_nats_in_a_row_the_one_that_stands_in_the_way_is_named(
+    homes: tuple[str, str], carriers: tuple[str, str], mapping: str, filtering: str
+) -> None:
+    with Lab(nested(homes, carriers)) as lab:
+        explanation = explain(lab, "a", "b", rendezvous="server")
+        networks = [address.network for i in lab.network[mapping].interfaces for address in i.addresses]
+        for router in (mapping, filtering):  # each alone is enough: then there is nothing in the way
+            lab.change(router, nat="full")
+            assert explain(lab, "a", "b", rendezvous="server").connected
+            lab.change(
+                router,
+                nat=dict(zip(("home-a", "home-b", "carrier-a", "carrier-b"), homes + carriers, strict=True))[router],
+            )
+    assert not explanation.connected
+    assert explanation.prediction is None
+    found = {obstacle.axis: obstacle for obstacle in explanation.obstacles}
+    assert {axis: obstacle.router for axis, obstacle in found.items()} == {"mapping": mapping, "filtering": filtering}
+    told = re.findall(r"(\d+\.\d+\.\d+\.\d+):\d+", found["mapping"].words)
+    assert len(told) == 2
+    assert all(any(ip_address(each) in network for network in networks) for each in told)
+    assert explanation.helps == ("a relay (TURN) that both reach, over UDP",)
+
+
+def test_two_homes_behind_one_carrier_are_told_what_would_be_enough() -> None:
+    with Lab(nested(("linux", "linux"), ("linux",))) as lab:
+        explanation = explain(lab, "a", "b", rendezvous="server")
+        assert not explanation.connected
+        assert {(each.router, each.axis) for each in explanation.obstacles} == {("carrier-a", "hairpin")}
+        assert explanation.helps[:2] == ("hairpinning at carrier-a", "a rendezvous behind carrier-a, as both are")
+        assert explain(lab, "a", "b", rendezvous="inner").connected
+        lab.change("carrier-a", nat="port-restricted")  # which hairpins
+        assert explain(lab, "a", "b", rendezvous="server").connected
+        lab.change("home-a", nat="symmetric")
+        lab.change("carrier-a", nat="linux")
+        explanation = explain(lab, "a", "b", rendezvous="server")
+        assert explanation.helps == ("a relay (TURN) that both reach, over UDP",)
+        assert not explain(lab, "a", "b", rendezvous="inner").connected
+        lab.change("carrier-a", nat="hotel")
+        explanation = explain(lab, "a", "b", rendezvous="server")
+        assert explanation.helps == (
+            "a relay (TURN) that both reach, over TCP port 443, which guest networks leave open",
+        )

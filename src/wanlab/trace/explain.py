@@ -211,10 +211,7 @@ class _Case:
 
     def _helps(self) -> Iterator[str]:
         a, b = self._punch.a, self._punch.b
-        for name in sorted(set(self._routers[a]) & set(self._routers[b])):
-            nat = self._network[name].nat
-            if nat is not None and nat.hairpin is Hairpin.OFF:
-                yield f"hairpinning at {name}, or meeting by their addresses inside"
+        yield from self._shared_helps()
         nats = self._nats()
         if nats is not None:
             first, second = (
@@ -222,7 +219,35 @@ class _Case:
                 for name, nat in zip((a, b), nats, strict=True)
             )
             yield from cures(first, second, self._transport)
-        yield relay(nats or (), self._transport)
+        yield relay([self._network[name].nat for name in (*self._routers[a], *self._routers[b])], self._transport)
+
+    def _shared_helps(self) -> Iterator[str]:
+        """What would help where both are behind one NAT: said only where it is known to be enough."""
+        ways = [self._routers[name] for name in (self._punch.a, self._punch.b)]
+        name = next((router for router in ways[0] if router in ways[1]), None)
+        if name is None:
+            return
+        behind = [[self._network[router].nat for router in way[: way.index(name)]] for way in ways]
+        nats = [self._network[router].nat for way in ways for router in way]
+        steady = all(
+            nat is not None
+            and nat.mapping is Mapping.ENDPOINT_INDEPENDENT
+            and nat.unsolicited is not Unsolicited.ACCEPT
+            and (nat.udp_ports if self._transport is Transport.UDP else nat.tcp_ports) is None
+            for nat in nats
+        )
+        off = self._network[name].nat
+        hairpins = steady and off is not None and off.hairpin is Hairpin.OFF
+        if not any(behind):
+            inside = "meeting by their addresses inside"
+            yield f"hairpinning at {name}, or {inside}" if hairpins else inside
+            return
+        if hairpins:
+            yield f"hairpinning at {name}"
+        if max(map(len, behind)) <= 1:
+            first, second = (nats[0] if nats else None for nats in behind)
+            if predict(first, second, self._transport).connects:
+                yield f"a rendezvous behind {name}, as both are"
 
     def _path(self) -> tuple[str, ...]:
         there = [s for s in self._stories if s.sender == self._punch.a and s.last == self._punch.b and s.delivered]
@@ -277,10 +302,10 @@ class _Case:
     def _own_router(self, story: Story, router: Node, me: str) -> Obstacle:
         nat = router.nat
         allowed = None if nat is None else {"udp": nat.udp_ports, "tcp": nat.tcp_ports}[self._transport.value]
-        if allowed is not None and story.header.destination.port not in allowed:
+        if story.fate is Fate.DROPPED and allowed is not None and story.header.destination.port not in allowed:
             return Obstacle(router.name, "ports", f"{story.why}, and not {me} to {story.header.destination}")
         own = {address.ip for interface in router.interfaces for address in interface.addresses}
-        if story.header.destination.address in own:
+        if story.header.destination.address in own and (nat is None or nat.hairpin is Hairpin.OFF):
             return Obstacle(
                 router.name,
                 "hairpin",
@@ -295,20 +320,38 @@ class _Case:
         source, seen = story.crossings[-1].before.source, self._seen[me]
         if not self._routers[me] or seen is None or source == seen:
             return None
-        router = self._network[next((c.node for c in story.crossings if c.translated), self._routers[me][-1])]
+        router, mine, met = self._first_that_differs(story, me, source, seen)
         assert router.nat is not None
         if router.nat.mapping is Mapping.ENDPOINT_INDEPENDENT:
             if router.nat.unsolicited is Unsolicited.ACCEPT:
-                words = f"{router.name} had answered {other} itself, which took {me}'s port {seen.port}"
-                return Obstacle(router.name, "unsolicited", f"{words}: {me} then came from {source}")
-            return Obstacle(router.name, "mapping", f"{me} came from {source}, and not from {seen}")
-        what = "port" if source.address == seen.address else "address"
+                words = f"{router.name} had answered {other} itself, which took {me}'s port {met.port}"
+                return Obstacle(router.name, "unsolicited", f"{words}: {me} then came from {mine}")
+            return Obstacle(router.name, "mapping", f"{me} came from {mine}, and not from {met}")
+        what = "port" if mine.address == met.address else "address"
+        outermost = router.name == self._routers[me][-1]
+        there = "where the rendezvous saw" if outermost else "where towards the rendezvous it was"
         return Obstacle(
             router.name,
             "mapping",
-            f"{router.name} gave {me} another {what} for {other}: {source}, where the rendezvous saw {seen}; "
+            f"{router.name} gave {me} another {what} for {other}: {mine}, {there} {met}; "
             f"its mapping is {in_words(router.nat.mapping)}",
         )
+
+    def _first_that_differs(
+        self, story: Story, me: str, source: Endpoint, seen: Endpoint
+    ) -> tuple[Node, Endpoint, Endpoint]:
+        """The innermost NAT that made another endpoint of *me* than towards the rendezvous, and what it made of it."""
+        to_rendezvous = next(
+            s
+            for s in self._met
+            if s.sender == me and s.header.source == self._inside[me] and s.crossings[-1].before.source == seen
+        )
+        usual = {c.node: c.after.source for c in to_rendezvous.crossings if c.after is not None}
+        for crossing in story.crossings:
+            made, met = crossing.after, usual.get(crossing.node)
+            if made is not None and met is not None and crossing.node in self._routers[me] and made.source != met:
+                return self._network[crossing.node], made.source, met
+        return self._network[self._routers[me][-1]], source, seen
 
 
 def _without_closed_ports(network: Network) -> Network:
