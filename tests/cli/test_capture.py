@@ -45,6 +45,20 @@ def test_lines_show_who_said_what_and_what_a_nat_made_of_it(two_lans: None) -> N
     assert capture.said == "2 packets, 0 lost\n"
 
 
+def test_a_capture_of_a_part_of_a_lab_is_drawn_and_nothing_is_called_lost_that_nobody_listened_for(
+    two_lans: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "part.pcapng"
+    with Capturing("-w", str(file), "alice", "home-a:wan", "icmp"):
+        must("ping", "-c", "1", "alice", "coordinator")
+    drawn = must("diagram", str(file)).splitlines()
+    assert drawn[0].split() == ["alice", "home-a", "coordinator"]
+    assert "├" in drawn[1]
+    assert [line.partition(" x ")[2] for line in drawn if " x " in line] == [
+        "not known: nobody listened at coordinator:eth0"
+    ]
+
+
 def test_a_file_has_every_end_in_order_of_time_with_comments(two_lans: None, tmp_path: Path) -> None:
     file = tmp_path / "all.pcapng"
     with Capturing("-w", str(file)) as capture:

@@ -40,6 +40,7 @@ def test_json_is_one_story_a_line_and_is_written_into_a_directory(two_lans: None
     stories = [Story.from_json(json.loads(line)) for line in trace.output.splitlines()]
     assert [(story.sender, story.last) for story in stories] == [("alice", "coordinator"), ("coordinator", "alice")]
     assert (tmp_path / "trace.jsonl").read_text() == trace.output
+    assert len(must("diagram", str(tmp_path)).splitlines()) == 7  # a heading, and 3 steps each way
 
 
 def test_what_a_trace_has_written_is_drawn_though_its_lab_is_gone(two_lans: None, tmp_path: Path) -> None:

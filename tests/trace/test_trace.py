@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wanlab import Lab, NoSuchNode, UsageError
+from wanlab import KernelError, Lab, NoSuchNode, UsageError
 from wanlab.trace.story import Fate, Story
 from wanlab.trace.trace import Trace
 
@@ -162,6 +162,9 @@ def test_nothing_is_left_in_a_ruleset_however_a_trace_ends(two_lans: Lab) -> Non
 
     before = tables()
     with Trace(two_lans):
+        assert "nftrace" in "".join(tables())
+        with pytest.raises(KernelError, match="is being traced already; end the other trace first"):
+            Trace(two_lans)
         assert "nftrace" in "".join(tables())
     assert tables() == before
 

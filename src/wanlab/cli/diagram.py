@@ -80,6 +80,7 @@ def diagram(
 def _stories(source: Path, topology: str | None) -> list[Story]:
     from wanlab.capture.pcapng_reader import PcapngFile
     from wanlab.cli.target import attach, load
+    from wanlab.cli.trace import STORIES
     from wanlab.errors import UsageError
     from wanlab.recording.recording import Recording, stories_in
     from wanlab.trace.retelling import retell
@@ -87,15 +88,19 @@ def _stories(source: Path, topology: str | None) -> list[Story]:
     if source.is_dir():
         if topology is not None:
             raise UsageError("--topology is for pcapng files", hint="a run directory has its own")
+        traced = source / STORIES
+        if traced.exists() and not (source / "run.json").exists():  # `trace -w DIRECTORY`, and no recording
+            return stories_in(traced)
         return Recording.open(source).stories()
     with source.open("rb") as file:
-        traced = file.read(1) == b"{"
-    if traced:
+        is_trace = file.read(1) == b"{"
+    if is_trace:
         if topology is not None:
             raise UsageError("--topology is for pcapng files", hint="a trace names its nodes itself")
         return stories_in(source)
     network = attach(None).network if topology is None else load(topology).resolve()
-    return retell(PcapngFile(source).packets(), network)
+    capture = PcapngFile(source)
+    return retell(capture.packets(), network, capture.ends)
 
 
 def _draw(shown: Diagram, chosen: Format, title: str) -> str:

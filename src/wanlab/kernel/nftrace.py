@@ -152,6 +152,10 @@ def begin(one: socket.socket, node: str, *, leaving: bool = False) -> None:
                 number = -struct.unpack_from("=i", body)[0]
                 if number == errno.EOPNOTSUPP:
                     raise MachineError("this kernel has no owned tables", hint="tracing needs Linux 5.12 or newer")
+                if number == errno.EPERM:  # the table is there, and another socket's
+                    raise KernelError(
+                        f"node {node!r} is being traced already", errno=number, hint="end the other trace first"
+                    )
                 if number:
                     raise KernelError(f"tracing in node {node!r}: {os.strerror(number)}", errno=number)
 

@@ -9,7 +9,7 @@ suggests.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from wanlab.capture.headers import Endpoint, Frame, read_frame
@@ -35,14 +35,18 @@ class _Hop:
     """Whether it is the continuation of another hop."""
 
 
-def retell(packets: Iterable[Packet], network: Network) -> list[Story]:
-    """The stories of the unicast IP packets among these, in the order in which they were sent."""
-    return _Retelling(network).stories(packets)
+def retell(packets: Iterable[Packet], network: Network, ends: Collection[str] | None = None) -> list[Story]:
+    """The stories of the unicast IP packets among these, in the order in which they were sent.
+
+    *ends*: where was listened, as `node:interface`; None: everywhere. It may become known as *packets* are read.
+    """
+    return _Retelling(network, ends).stories(packets)
 
 
 class _Retelling:
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, ends: Collection[str] | None) -> None:
         self.network = network
+        self.ends = ends
         self.macs = {
             bytes.fromhex(interface.mac.replace(":", "")): interface
             for node in network
@@ -93,7 +97,17 @@ class _Retelling:
             hop.seen.add(place)
             if not packet.outbound and packet.end.partition(":")[0] == hop.receiver.node:
                 hop.arrived_ns = packet.time_ns
+        for hop in hops:
+            if not self._heard(hop):  # it may have arrived, and what it became is looked for
+                hop.arrived_ns = hop.arrived_ns or hop.sent_ns
         return hops
+
+    def _heard(self, hop: _Hop) -> bool:
+        """Whether the end that a frame went to was listened at: of a bridge, one of its ports."""
+        receiver = hop.receiver
+        ports = [i.name for i in self.network[receiver.node].interfaces if i.master == receiver.name]
+        names = [f"{receiver.node}:{name}" for name in (receiver.name, *ports)]
+        return self.ends is None or any(name in self.ends for name in names)
 
     def _follow(self, hop: _Hop, waiting: dict[tuple[str, tuple[object, ...]], deque[_Hop]]) -> list[_Hop]:
         way = [hop]
@@ -157,6 +171,8 @@ class _Retelling:
         node = self.network[last.receiver.node]
         if last.arrived_ns is None:
             return Fate.LOST, f"it left {last.sender.node} and did not arrive at {node.name}"
+        if not self._heard(last):
+            return Fate.UNKNOWN, f"nobody listened at {node.name}:{last.receiver.name}"
         own = node.name in self.owners.get(str(header.destination.address), ())
         asked = (node.name, header.destination, header.source)
         if own and (asked in self.asked or (last.frame.quoted and (node.name, *last.frame.quoted) in self.asked)):

@@ -27,6 +27,7 @@ class Fate(Enum):
     NO_NEIGHBOUR = "nobody has the address"
     QUEUE = "lost in a queue"
     LOST = "lost"  # seen for the last time at one place, and not at the next; why is not known
+    UNKNOWN = "not known"  # of a capture of some link ends: nobody listened where it went
 
 
 @dataclass(frozen=True, slots=True)
