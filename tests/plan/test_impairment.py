@@ -69,9 +69,13 @@ def test_whatever_impairs_a_link_lets_go_of_it_before_it_goes() -> None:
         assert last < min(gone)
 
 
-def test_a_reboot_leaves_links_as_bad_as_they_are() -> None:
-    off, on = reboot(impaired().resolve(), "home")
-    assert not any(isinstance(step, SetImpairment | ClearImpairment) for step in (*off, *on))
+def test_a_reboot_puts_back_what_its_links_do_to_packets() -> None:
+    network = impaired().resolve()
+    off, on = reboot(network, "home")
+    assert not any(isinstance(step, SetImpairment | ClearImpairment) for step in off)
+    restored = {step.interface for step in on if isinstance(step, SetImpairment) and step.node == "home"}
+    assert restored == {each.name for each in network["home"].interfaces if each.egress is not None}
+    assert restored
 
 
 def test_what_was_impaired_is_undone_by_clearing_it() -> None:

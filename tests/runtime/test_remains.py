@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -57,24 +56,6 @@ def test_labs_that_end_side_by_side_leave_nothing() -> None:
     for thread in threads:
         thread.join()
     eventually(lambda: namespaces_held(os.getpid()) == 0)
-
-
-def test_a_lab_that_ends_before_the_forge_hears_that_it_was_built_leaves_nothing() -> None:
-    with Lab(pair()):
-        pass
-    (forge,) = [each.pid for each in descendants(os.getpid()) if each.name == "wanlab-forge"]
-    eventually(lambda: namespaces_held(os.getpid()) == 0, "nothing is held between two labs")
-    lab = Lab("two-continents")
-    building = threading.Thread(target=lab.up)
-    building.start()
-    eventually(lambda: sum(each.name == "wanlab-holder" for each in descendants(forge)) > 0, "it is being built")
-    os.kill(forge, signal.SIGSTOP)
-    try:
-        building.join()
-        lab.down()
-    finally:
-        os.kill(forge, signal.SIGCONT)
-    eventually(lambda: namespaces_held(os.getpid()) == 0, "nothing is held when no lab is up")
 
 
 def test_no_other_process_of_a_lab_has_the_forges_descriptors() -> None:
