@@ -80,10 +80,10 @@ def diagram(
 def _stories(source: Path, topology: str | None) -> list[Story]:
     from wanlab.capture.pcapng_reader import PcapngFile
     from wanlab.cli.target import attach, load
-    from wanlab.cli.trace import STORIES
     from wanlab.errors import UsageError
     from wanlab.recording.recording import Recording, stories_in
     from wanlab.trace.retelling import retell
+    from wanlab.trace.story import STORIES
 
     if source.is_dir():
         if topology is not None:

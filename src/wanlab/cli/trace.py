@@ -19,9 +19,6 @@ from wanlab.errors import LabEnded
 if TYPE_CHECKING:
     from wanlab.trace.story import Crossing, Story
 
-STORIES = "trace.jsonl"
-"""The file's name in a run directory."""
-
 
 def trace(
     words: Annotated[
@@ -63,6 +60,7 @@ def trace(
     """Say what became of each packet, until Ctrl-C."""
     from wanlab.cli.target import attach
     from wanlab.cli.until import Stop
+    from wanlab.trace.story import STORIES
     from wanlab.trace.trace import Trace
 
     up = attach(lab)

@@ -23,6 +23,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from wanlab.measure.probes import Probe, Role, decode, udp_frame, udp_overhead
+from wanlab.runtime.ports import bind_to_next
 from wanlab.topology.network import Interface, IPAddress, Network
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _CROWDED = 8.0
 _BATCH = 64  # probes sent before the sockets are read: far fewer than a receive buffer holds
 
 _FIRST_PORT, _LAST_PORT = 20_000, 50_000
-_MOST_TRIES = 100
 
 _IP_PKTINFO, _IP_RECVTTL, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 8, 12, 10, 2
 _IPV6_RECVPKTINFO, _IPV6_RECVHOPLIMIT, _IPV6_MTU_DISCOVER = 49, 51, 23
@@ -157,21 +157,10 @@ class _Exchange:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
                 opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
-            port = self._bind(opened, "0.0.0.0" if version == 4 else "::")
+            port = bind_to_next(opened, "0.0.0.0" if version == 4 else "::", self.ports)
             place = self.places[node, version, use] = _Place(node, opened, version, port)
             self.selector.register(opened, selectors.EVENT_READ, place)
         return place
-
-    def _bind(self, opened: socket.socket, address: str) -> int:
-        for port in itertools.islice(self.ports, _MOST_TRIES):
-            try:
-                opened.bind((address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-            else:
-                return port
-        raise OSError(errno.EADDRINUSE, "no free port in a run of ports")
 
     # -- sending -------------------------------------------------------------------------------------------------
 

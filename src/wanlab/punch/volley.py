@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import random
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
+
+from wanlab.runtime.ports import bind_to_next
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
@@ -90,7 +91,6 @@ class Peer:
 
 
 _PORTS = range(20_000, 60_000)
-_MOST_TRIES = 100
 
 # No port twice, until all have had their turn: what an earlier punch left behind in a NAT must not help or hinder
 # a later one.
@@ -200,12 +200,4 @@ class Volley:
 
 def bind_to_new_port(one: socket.socket) -> int:
     """Bind a socket to a port that no punch of this program has had, and say which."""
-    for port in itertools.islice(_ports, _MOST_TRIES):
-        try:
-            one.bind(("0.0.0.0", port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return port
-    raise OSError(errno.EADDRINUSE, "no free port in a run of ports")
+    return bind_to_next(one, "0.0.0.0", _ports)

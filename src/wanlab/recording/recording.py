@@ -19,7 +19,7 @@ from wanlab.topology.kept import Kept
 from wanlab.topology.network import Network
 from wanlab.topology.topology import Topology
 from wanlab.trace.retelling import retell
-from wanlab.trace.story import Story
+from wanlab.trace.story import STORIES, Story
 
 _Made = TypeVar("_Made")
 
@@ -114,7 +114,7 @@ class Recording:
 
     def stories(self) -> list[Story]:
         """What became of each packet: as it was traced, else retold from the packets."""
-        traced = list(self._lines("trace.jsonl", Story.from_json))
+        traced = list(self._lines(STORIES, Story.from_json))
         return traced or retell(self.packets(), self.network)
 
     def mappings(self) -> Iterator[Snapshot]:

@@ -212,12 +212,16 @@ class Changing:
         return Play(self, scenario_for(self, scenario), tell)
 
     def _info(self) -> dict[str, Any]:
+        return self._ask("info")
+
+    def _ask(self, verb: str) -> dict[str, Any]:
+        """What the holder answers to a verb that needs no more words."""
         connection = self._connect()
         try:
-            info, _ = connection.ask({"verb": "info"})
+            answer, _ = connection.ask({"verb": verb})
         finally:
             connection.close()
-        return info
+        return answer
 
     def _take_over(self, following: Next, what: str) -> tuple[Step, ...]:
         if following.steps or following.topology.to_document() != self.topology.to_document():

@@ -263,24 +263,14 @@ class Lab(Changing):
 
     def counters(self) -> tuple[Counters, ...]:
         """How much each interface has sent and received, and what was dropped, by cause."""
-        connection = self._connect()
-        try:
-            answer, _ = connection.ask({"verb": "counters"})
-        finally:
-            connection.close()
-        return tuple(Counters(*row) for row in answer["counters"])
+        return tuple(Counters(*row) for row in self._ask("counters")["counters"])
 
     def impairment_faults(self) -> dict[tuple[str, str], str]:
         """The interfaces, by node and name, that are to be impaired and are not as they should be, and what they do.
 
         A program in a node may have taken away what impairs its links; `reboot` puts it back.
         """
-        connection = self._connect()
-        try:
-            answer, _ = connection.ask({"verb": "impaired"})
-        finally:
-            connection.close()
-        return faults(self.network, answer)
+        return faults(self.network, self._ask("impaired"))
 
     def verify(self) -> Report:
         """Prove by packets that the lab is what its topology says. See :mod:`wanlab.measure.verify`."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from wanlab.topology.groups import Groups
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -41,22 +43,15 @@ def views(nodes: Iterable[Sequence[Place]]) -> Iterator[frozenset[str]]:
             yield frozenset(segment for realm in _upwards(near, above) for segment in members[realm])
 
 
-def realms(nodes: Iterable[Sequence[Place]]) -> dict[str, str]:
+def realms(nodes: Iterable[Sequence[Place]]) -> Mapping[str, str]:
     """For each segment the name of its realm (one of its segments)."""
     places = list(nodes)
-    parent = {place.segment: place.segment for node in places for place in node}
-
-    def root(segment: str) -> str:
-        while parent[segment] != segment:
-            parent[segment] = parent[parent[segment]]
-            segment = parent[segment]
-        return segment
-
+    joined = Groups(place.segment for node in places for place in node)
     for node in places:
-        joined = [place.segment for place in node if place.forwards and not place.nat]
-        for segment in joined[1:]:
-            parent[root(segment)] = root(joined[0])
-    return {segment: root(segment) for segment in parent}
+        forwarding = [place.segment for place in node if place.forwards and not place.nat]
+        for segment in forwarding[1:]:
+            joined.join(segment, forwarding[0])
+    return joined.names()
 
 
 def _upwards(near: Iterable[str], above: Mapping[str, set[str]]) -> set[str]:

@@ -63,5 +63,5 @@ class Leaving:
                 yield queue.popleft()
             if not queue:
                 del self._waiting[key]
-            elif old_ns is not None and queue[0].time_ns > old_ns:
-                return  # in order of time, about
+            else:
+                return  # those behind it are newer, about

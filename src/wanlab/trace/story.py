@@ -13,6 +13,9 @@ from typing import Any
 
 from wanlab.capture.headers import Header
 
+STORIES = "trace.jsonl"
+"""The file that has them, one a line, in a run directory."""
+
 
 class Fate(Enum):
     """How a packet ended."""

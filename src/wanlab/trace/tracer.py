@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wanlab.capture.decode import ICMP, ICMP6, TCP, Ip, parse_ip, quoted
 from wanlab.capture.headers import Endpoint, Header
@@ -420,8 +420,8 @@ class Tracer:
 
 def _question_story(question: Question) -> Story:
     ends = Endpoint(question.source), Endpoint(question.about)
-    about = Header(question.protocol, *ends, 0, len(question.frame) - 14, "neighbour solicitation")
-    about = replace(about, info="who has") if question.protocol == "arp" else about
+    info = "who has" if question.protocol == "arp" else "neighbour solicitation"
+    about = Header(question.protocol, *ends, 0, len(question.frame) - 14, info)
     crossing = Crossing(question.node, None, question.interface, question.time_ns, question.time_ns, about, about)
     fate = Fate.DELIVERED if question.answered_by else Fate.NO_NEIGHBOUR
     why = "" if question.answered_by else "nobody answered"
