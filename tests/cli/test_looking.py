@@ -8,10 +8,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.command import WANLAB, must
+from tests.support.labs import eventually
 from wanlab.topology import catalogue
 
 
@@ -59,13 +61,27 @@ def test_inspect_of_one_node_tells_of_that_node_only(two_lans: None) -> None:
 
 def test_inspect_counts_what_each_direction_of_a_link_has_carried(two_lans: None) -> None:
     must("exec", "alice", "ping", "-c3", "-i0.01", "-s1000", "coordinator")
-    # Nothing passes any more: `ip` says the same.
-    told = {link["link"]: link for link in json.loads(must("inspect", "--json"))["links"]}
-    assert len(told) == 10  # five cables, two directions each
-    for link in told.values():
-        (seen,) = json.loads(must("exec", link["node"], "ip", "-j", "-s", "link", "show", link["interface"]))
-        for ours, tx in (("sent_packets", "packets"), ("sent_bytes", "bytes")):
-            assert link[ours] == seen["stats64"]["tx"][tx]
+
+    def links() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(must("inspect", "--json"))["links"]
+        return found
+
+    def sent_by_ip(ends: list[dict[str, Any]]) -> list[tuple[int, int]]:
+        found = []
+        for end in ends:
+            (seen,) = json.loads(must("exec", end["node"], "ip", "-j", "-s", "link", "show", end["interface"]))
+            found.append((seen["stats64"]["tx"]["packets"], seen["stats64"]["tx"]["bytes"]))
+        return found
+
+    ends = links()
+    assert len(ends) == 10  # five cables, two directions each
+
+    def at_rest() -> list[dict[str, Any]]:
+        """What is told while nothing passes: neighbours are asked after again some seconds after the ping."""
+        before, told = sent_by_ip(ends), links()
+        return told if sent_by_ip(ends) == before == [(e["sent_packets"], e["sent_bytes"]) for e in told] else []
+
+    told = {link["link"]: link for link in eventually(at_rest, "inspect and ip tell the same", seconds=60)}
     assert told["alice eth0 -> home-a lan"]["sent_bytes"] >= 3 * 1042
     of_alice = json.loads(must("inspect", "alice", "--json"))["links"]
     assert [link["link"] for link in of_alice] == ["alice eth0 -> home-a lan", "home-a lan -> alice eth0"]

@@ -1,4 +1,4 @@
-"""One street for all tests: each takes a home of it."""
+"""One street for all tests of a file: each takes a home of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.compliance.street import PRESETS, Home, street
 from wanlab import Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def presets_lab() -> Iterator[Lab]:
     """A home behind each preset."""
     with Lab(street(PRESETS), name=f"street-{os.getpid()}") as lab:

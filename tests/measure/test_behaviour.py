@@ -458,6 +458,12 @@ def test_any_nat_gives_back_its_description(described: list[Nat]) -> None:
             assert found.findings
 
 
+def test_a_pool_whose_address_nothing_remembers_is_refused_where_ports_are_overloaded() -> None:
+    with pytest.raises(TopologyError, match="arbitrary pooling") as refused:
+        Nat(overloading=True, filtering=APDF, hairpin=Hairpin.OFF, addresses=2, pooling=Pooling.ARBITRARY)
+    assert "'paired'" in str(refused.value.hint)
+
+
 # -- time ------------------------------------------------------------------------------------------------------
 
 SHORT = [

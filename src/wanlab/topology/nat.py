@@ -150,6 +150,12 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             "choose filtering 'address-and-port-dependent' and hairpin 'off', or leave overloading out",
         ),
         (
+            nat.overloading and nat.addresses > 1 and nat.pooling is Pooling.ARBITRARY,
+            "overloading with several external addresses and arbitrary pooling: of a port that may belong to two hosts "
+            "nothing is remembered, so each destination would see another address",
+            "choose pooling 'paired', or leave overloading out",
+        ),
+        (
             nat.hairpin is Hairpin.EXTERNAL
             and nat.mapping is not Mapping.ENDPOINT_INDEPENDENT
             and nat.filtering is not Filtering.ENDPOINT_INDEPENDENT,
