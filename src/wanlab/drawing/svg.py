@@ -119,7 +119,7 @@ def _box(placed: Placed) -> Iterator[str]:
     )
     middle = placed.x + placed.width // 2
     if box.is_bar:
-        rows = "".join(f'<tspan class="{_class(row.changed)}">&#160; {xml(row.text)}</tspan>' for row in box.rows)
+        rows = "".join(f' <tspan class="{_class(row.changed)}" dx="0.3em">{xml(row.text)}</tspan>' for row in box.rows)
         y = placed.y + (placed.height + SIZE) // 2 - 2
         yield f'<text x="{middle}" y="{y}"><tspan class="name">{xml(box.name)}</tspan>{rows}</text>'
     else:
