@@ -33,6 +33,15 @@ def test_one_packet_reads_as_one_story(two_lans: None) -> None:
     assert (trace.wait(), trace.said) == (0, "1 packet, nothing lost\n")
 
 
+def test_a_question_that_nobody_answers_has_no_hops(two_lans: None) -> None:
+    with Tracing("arp", "-c", "1", "-v") as trace:
+        send("coordinator", "172.16.0.99", 9000)
+        assert trace.wait() == 0
+    assert "who has 172.16.0.99" in trace.output
+    assert "coordinator: sent, out eth0" in trace.output
+    assert "ttl" not in trace.output
+
+
 def test_json_is_one_story_a_line_and_is_written_into_a_directory(two_lans: None, tmp_path: Path) -> None:
     with Tracing("--json", "-c", "2", "-w", str(tmp_path), "icmp") as trace:
         must("ping", "-c", "1", "alice", "coordinator")

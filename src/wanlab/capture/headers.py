@@ -63,6 +63,7 @@ class Header:
     source: Endpoint
     destination: Endpoint
     ttl: int
+    """Hops left; 0 for a question for a neighbour, which is not routed."""
     length: int
     """Bytes of the IP packet."""
     info: str = ""

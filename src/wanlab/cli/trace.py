@@ -135,4 +135,5 @@ def _way(crossing: Crossing) -> str:
     came = "sent" if crossing.came_in is None else f"in {crossing.came_in}"
     went = "" if crossing.went_out is None else f", out {crossing.went_out}"
     changed = f", {crossing.translation}" if crossing.translated else ""
-    return f"{crossing.node}: {came}{went}, ttl {crossing.before.ttl}{changed}"
+    hops = f", ttl {crossing.before.ttl}" if crossing.before.ttl else ""  # what is not routed has none
+    return f"{crossing.node}: {came}{went}{hops}{changed}"
