@@ -21,6 +21,30 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
+# What is the same whoever runs it. Where root runs the tests twice, these are run by the ordinary user only.
+SAME_FOR_ALL = ("cli", "docs", "drawing", "examples", "plan", "topology")
+NOT_THE_SAME = ("test_up_down.py", "test_exec.py", "test_changes.py", "test_verify.py")  # of cli
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("WANLAB_TESTS") != "as-root-too":
+        return
+    elsewhere = [item for item in items if _is_same_for_all(item.path)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if not _is_same_for_all(item.path)]
+
+
+def _is_same_for_all(path: Path) -> bool:
+    return path.relative_to(HERE).parts[0] in SAME_FOR_ALL and path.name not in NOT_THE_SAME
+
+
+def pytest_report_header() -> str | None:
+    if os.environ.get("WANLAB_TESTS") != "as-root-too":
+        return None
+    return f"left to the other run, as it is the same there: most of {', '.join(SAME_FOR_ALL)}"
+
+
 @pytest.fixture(autouse=True)
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where this test's labs are found. Not below tmp_path: the name of a Unix socket ends at 107 bytes."""
