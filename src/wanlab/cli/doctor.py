@@ -9,7 +9,7 @@ from wanlab.cli.options import Json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wanlab.kernel.abilities import Finding
+    from wanlab.doctor.probe import Finding
 
 
 def doctor(json: Json = False) -> int:
@@ -21,7 +21,7 @@ def doctor(json: Json = False) -> int:
     from dataclasses import asdict
 
     from wanlab.cli.text import print_json
-    from wanlab.kernel.abilities import examine
+    from wanlab.doctor.examiner import examine
 
     findings = examine()
     works = not _missing(findings)

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.labs import PATH, eventually, machine
-from wanlab.kernel.abilities import Finding
+from wanlab.doctor.probe import Finding
 
 _EXAMINE = """
 import json, dataclasses
-from wanlab.kernel.abilities import examine
+from wanlab.doctor.examiner import examine
 print(json.dumps([dataclasses.asdict(finding) for finding in examine()]))
 """
 _DOCTOR = "import sys; from wanlab.cli.doctor import doctor; sys.exit(doctor(json={}))"
@@ -450,7 +450,7 @@ def test_the_doctor_changes_nothing_and_leaves_nothing() -> None:
 
 
 def test_the_callers_own_process_stays_as_it_is() -> None:
-    from wanlab.kernel.abilities import examine
+    from wanlab.doctor.examiner import examine
 
     before, descriptors, children = _state(), set(os.listdir("/proc/self/fd")), _children()
     examine()
