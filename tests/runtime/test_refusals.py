@@ -33,11 +33,11 @@ from wanlab.topology.network import Network
 REFUSED: dict[str, tuple[Step, str, int | None]] = {
     "an MTU below the least": (
         AddCable(End("left", "eth7", None, 10), End("right", "eth7", None, 1500)),
-        "left:eth7", errno.EINVAL,
+        "left eth7", errno.EINVAL,
     ),
     "an interface twice": (
         AddCable(End("left", "eth0", None, 1500), End("right", "eth8", None, 1500)),
-        "left:eth0", errno.EEXIST,
+        "left eth0", errno.EEXIST,
     ),
     "a name that is too long": (AddBridge("left", "x" * 16, None, 1500), "left", errno.ERANGE),
     "an address twice": (AddAddress("left", "eth0", "5.5.5.1/24"), "5.5.5.1/24", errno.EEXIST),
@@ -96,7 +96,7 @@ def test_after_a_refusal_the_same_name_comes_up_at_once(runtime: Path) -> None:
     for _ in range(10):
         with pytest.MonkeyPatch.context() as patch:
             adding(patch, AddAddress("left", "eth0", "5.5.5.1/24"))
-            with pytest.raises(KernelError, match=r"address 5\.5\.5\.1/24 on 'eth0'"):
+            with pytest.raises(KernelError, match=r"eth0 has address 5\.5\.5\.1/24"):
                 Lab(pair(), name="again").up()
         with Lab(pair(), name="again") as lab:
             assert lab["left"].run(["true"]).returncode == 0
@@ -104,7 +104,7 @@ def test_after_a_refusal_the_same_name_comes_up_at_once(runtime: Path) -> None:
 
 def test_a_refusal_carries_the_kernels_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     adding(monkeypatch, AddBridge("left", "br7", None, 10))
-    with pytest.raises(KernelError, match="node 'left': making bridge 'br7': mtu less than device minimum"):
+    with pytest.raises(KernelError, match="refused: left: bridge br7: mtu less than device minimum"):
         Lab(pair()).up()
 
 

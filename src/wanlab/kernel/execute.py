@@ -464,54 +464,8 @@ def _refusal_of(step: Step, error: Exception) -> KernelError:
 
 
 def _refusal(step: Step, number: int, words: str) -> KernelError:
+    from wanlab.plan.words import in_words  # only here: who forks holders need not import it
+
     return KernelError(
-        f"{_describe(step)}: {words}", errno=number, hint="`wanlab doctor` tells what this machine can do"
+        f"refused: {in_words(step)}: {words}", errno=number, hint="`wanlab doctor` tells what this machine can do"
     )
-
-
-def _describe(step: Step) -> str:
-    match step:
-        case AddNamespace(node):
-            return f"node {node!r}: making its network namespace"
-        case SetSysctl(node, key, value):
-            return f"node {node!r}: setting {key} = {value}"
-        case AddCable(a, b):
-            return f"cable {a.node}:{a.interface} -- {b.node}:{b.interface}"
-        case AddBridge(node, interface):
-            return f"node {node!r}: making bridge {interface!r}"
-        case Enslave(node, interface, bridge):
-            return f"node {node!r}: plugging {interface!r} into {bridge!r}"
-        case SetUp(node, interface):
-            return f"node {node!r}: bringing up {interface!r}"
-        case AddAddress(node, interface, address):
-            return f"node {node!r}: address {address} on {interface!r}"
-        case AddRoute(node, destination, via):
-            return f"node {node!r}: route to {destination} by {via}"
-        case LoseFrames(node):
-            return f"node {node!r}: losing what a partition keeps apart"
-        case LoadRuleset(node):
-            return f"node {node!r}: loading its nftables rules"
-        case AwaitAddress(node, interface, address):
-            return f"node {node!r}: waiting for {interface!r} to have {address}"
-        case StartService(node, name):
-            return f"node {node!r}: starting its {name}"
-        case StopService(node, name):
-            return f"node {node!r}: stopping its {name}"
-        case RemoveNamespace(node):
-            return f"node {node!r}: taking it away"
-        case RemoveLink(node, interface):
-            return f"node {node!r}: taking {interface!r} away"
-        case MoveLink(node, interface, to):
-            return f"node {node!r}: plugging {interface!r} into {to!r}"
-        case RemoveAddress(node, interface, address):
-            return f"node {node!r}: taking {address} from {interface!r}"
-        case RemoveRoute(node, destination, via):
-            return f"node {node!r}: taking away the route to {destination} by {via}"
-        case ForgetConnections(node):
-            return f"node {node!r}: forgetting its connections"
-        case SetImpairment(node, interface):
-            return f"node {node!r}: impairing what {interface!r} sends"
-        case ClearImpairment(node, interface):
-            return f"node {node!r}: sending what {interface!r} sends unimpaired"
-        case SetDown(node, interface):
-            return f"node {node!r}: taking {interface!r} down"
