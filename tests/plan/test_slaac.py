@@ -175,7 +175,7 @@ def test_without_radvd_the_lab_is_refused_before_anything_is_built() -> None:
 
 
 def test_an_advertisement_that_does_not_come_is_an_error_that_names_the_node() -> None:
-    with pytest.raises(KernelError, match=r"node 'laptop': waiting for 'eth0' to have 2001:470:2:.*: no router adv"):
+    with pytest.raises(KernelError, match=r"laptop: eth0 gives itself 2001:470:2:.*: no router adv"):
         _without_advertisements().up()
 
 
