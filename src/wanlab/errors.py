@@ -63,6 +63,10 @@ class UsageError(WanlabError):
     exit_code = 2
 
 
+class ChangedMeanwhile(UsageError):
+    """Another program has changed the lab since we heard of it: nothing was done."""
+
+
 class NoSuchLab(WanlabError):
     """No lab of that name is up."""
 

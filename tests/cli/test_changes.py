@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.command import complaint, must, wanlab
+from tests.cli.command import WANLAB, complaint, must, wanlab
+from tests.support.labs import eventually
 
 pytestmark = pytest.mark.usefixtures("two_lans")
 
@@ -56,6 +59,15 @@ def test_a_dry_run_changes_nothing() -> None:
 def test_a_router_that_reboots_is_up_again_when_the_verb_returns() -> None:
     assert must("reboot", "home-a", "--down", "0.1") == "home-a is up again\n"
     assert must("exec", "alice", "ping", "-c1", "-W2", "coordinator")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_reboot_that_is_ended_turns_the_router_on_again(number: signal.Signals) -> None:
+    with subprocess.Popen([*WANLAB, "reboot", "home-a", "--down", "60"], stderr=subprocess.DEVNULL) as rebooting:
+        assert eventually(lambda: wanlab("exec", "alice", "ping", "-c1", "-W1", "coordinator").returncode == 1)
+        rebooting.send_signal(number)
+        assert rebooting.wait(10) == 128 + number
+    assert "checks hold" in must("verify")
 
 
 def test_a_link_goes_down_and_up_and_a_cable_elsewhere() -> None:

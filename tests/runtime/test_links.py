@@ -261,6 +261,20 @@ def test_a_cable_of_its_own_has_a_state_at_each_end() -> None:
             lab["alice"].plug("bob")
 
 
+def test_a_cable_of_its_own_gets_other_keys_by_either_end() -> None:
+    topology = Topology("cable")
+    topology.host("alice")
+    topology.host("bob").connect("alice", subnet="10.0.0.0/30")
+    with Lab(topology) as lab:
+        for place in ("alice", "alice:eth0", "bob:eth0"):
+            lab.change(place, impairment={"delay": "20ms"})
+            assert lab.topology.to_document()["link"][0]["impairment"] == {"delay": "20ms"}
+            lab.change(place, impairment=None, mtu=1400)
+            assert link(lab["alice"])["mtu"] == link(lab["bob"])["mtu"] == 1400
+            lab.change(place, mtu=None)
+        assert lab.topology.to_document() == topology.to_document()
+
+
 def trunks(*, state: str | None = None, impairment: str | None = None) -> Topology:
     """Two switches that are one network, hosts and a home at each."""
     topology = Topology("trunks")

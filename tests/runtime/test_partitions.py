@@ -72,7 +72,7 @@ def test_nodes_on_one_switch_are_kept_apart_and_healed_under_traffic() -> None:
 
 def test_nothing_of_the_other_side_is_seen_arp_included(tmp_path: Path) -> None:
     with Lab(switch()) as lab:
-        lab.partition(["alice"], ["bob"])
+        lab.partition("alice", ["bob"])
         with lab.capture("bob") as capture:
             for family in ("-4", "-6"):
                 lab["alice"].run(["ping", family, "-c1", "-W1", "bob"], capture_output=True)

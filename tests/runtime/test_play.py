@@ -132,17 +132,7 @@ def test_a_play_goes_on_from_what_another_program_has_changed() -> None:
 def test_two_programs_that_change_a_lab_at_once_lose_nothing() -> None:
     with Lab("star:8") as lab:
         others = [Lab.attach(lab.name) for _ in range(3)]
-        failed: list[Exception] = []
-
-        def change(mine: Lab, node: str) -> None:
-            for _ in range(20):
-                try:
-                    mine[node].link_down()
-                    return
-                except UsageError as error:  # another one was faster: nothing was done
-                    failed.append(error)
-
-        threads = [threading.Thread(target=change, args=(mine, f"h{n}")) for n, mine in enumerate(others, 1)]
+        threads = [threading.Thread(target=mine[f"h{n}"].link_down) for n, mine in enumerate(others, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -150,7 +140,6 @@ def test_two_programs_that_change_a_lab_at_once_lose_nothing() -> None:
         lab.update()
         hosts = lab.topology.to_document()["host"]
         assert [name for name, table in hosts.items() if table.get("state") == "down"] == ["h1", "h2", "h3"]
-        assert all("has just been changed by another program" in str(error) for error in failed)
         assert lab.verify().ok
 
 

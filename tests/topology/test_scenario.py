@@ -55,6 +55,14 @@ def written(tmp_path: Path, text: str) -> Path:
     return file
 
 
+def test_a_lab_that_a_scenario_becomes_is_looked_for_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "next.toml").write_text("[host.a]\n")
+    file = tmp_path / "scenario.toml"
+    file.write_text('[[event]]\nat = 0\napply = "next.toml"\n[[event]]\nat = 1\napply = "two-lans"\n')
+    becomes = [event.actions[0] for event in load_scenario(file).events]
+    assert becomes == [Become(str(tmp_path / "next.toml")), Become("two-lans")]
+
+
 def test_a_file_says_what_happens_and_when(tmp_path: Path) -> None:
     scenario = load_scenario(written(tmp_path, FILE))
     assert scenario.title == "an evening"

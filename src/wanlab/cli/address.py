@@ -37,9 +37,11 @@ def redial(
     A NAT forgets its mappings and connections as the link goes down.
     """
     from wanlab.cli.target import attach
+    from wanlab.cli.until import ending_well
 
     attached = attach(lab)
-    attached.redial(place, address or None, down_s=down)
+    with ending_well():
+        attached.redial(place, address or None, down_s=down)
     node, _, interface = place.partition(":")
     has = attached.network[node].interface(interface) if interface else attached.network[node].primary
     print(f"{place} is up again: {', '.join(map(str, has.addresses))}")

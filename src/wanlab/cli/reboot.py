@@ -19,6 +19,8 @@ def reboot(
     Hosts and switches, too. While it is off, its cables have no carrier. Programs in it run on.
     """
     from wanlab.cli.target import attach
+    from wanlab.cli.until import ending_well
 
-    attach(lab).reboot(node, down_s=down)
+    with ending_well():
+        attach(lab).reboot(node, down_s=down)
     print(f"{node} is up again")

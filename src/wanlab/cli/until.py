@@ -1,9 +1,11 @@
-"""`Stop`: how verbs that run until Ctrl-C hear of it, between two things that they do and not in the middle of one."""
+"""How verbs hear that they are to end: `Stop`, between two things that they do; `ending_well`, where they stand."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -40,3 +42,19 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+@contextlib.contextmanager
+def ending_well() -> Iterator[None]:
+    """In it SIGTERM and SIGHUP end the program as Ctrl-C does: what was begun is brought to an end."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    wanted = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -94,7 +94,8 @@ def change(old: Network, new: Network) -> tuple[Step, ...]:
 def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """The steps that turn a node off, and those that turn it on again; its programs run on and are not told.
 
-    Off, its cables have no carrier. On again it remembers nothing: no connection, no mapping, no permitted peer.
+    Off, its cables have no carrier. On again it remembers nothing: no connection, no mapping, no permitted peer. Both
+    may be taken of a node that is partly so already.
     """
     mine = [step for step in compile_network(network).steps if not isinstance(step, AddCable) and step.node == node]
     links = [step for step in mine if isinstance(step, SetUp) and step.interface != "lo"]
@@ -104,12 +105,17 @@ def reboot(network: Network, node: str) -> tuple[tuple[Step, ...], tuple[Step, .
     off += [SetSysctl(node, step.key, "0") for step in mine if isinstance(step, SetSysctl) and step.key in _FORWARDING]
     off += [LoadRuleset(node, _NO_RULES) for step in mine if isinstance(step, LoadRuleset)]
     off.append(ForgetConnections(node))
-    kept = AddNamespace | AddBridge | Enslave
-    on = [
-        replace(step, text=without(step.text) + step.text) if isinstance(step, LoseFrames) else step
-        for step in mine
-        if not isinstance(step, kept) and step != SetUp(node, "lo")
-    ]
+    on: list[Step] = [StopService(node, step.name) for step in mine if isinstance(step, StartService)]
+    for step in mine:
+        match step:
+            case LoseFrames():
+                on.append(replace(step, text=without(step.text) + step.text))
+            case LoadRuleset():
+                on.append(replace(step, text=_NO_RULES + step.text))
+            case AddNamespace() | AddBridge() | Enslave() | SetUp(interface="lo"):
+                pass
+            case _:
+                on.append(step)
     return tuple(off), tuple(on)
 
 

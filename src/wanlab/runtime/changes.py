@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from wanlab.errors import ChangedMeanwhile, NoSuchNode, UsageError, WanlabError
 from wanlab.plan.change import forget, reboot
 from wanlab.plan.counters import with_counters
 from wanlab.plan.hosts import hosts_file
@@ -20,6 +22,8 @@ from wanlab.topology.kept import Kept
 from wanlab.topology.network import LinkState, Network
 from wanlab.topology.places import split
 from wanlab.topology.topology import Topology
+
+_Taken = TypeVar("_Taken")
 
 if TYPE_CHECKING:
     from wanlab.runtime.connection import Connection
@@ -73,15 +77,12 @@ class Changing:
         lab, KernelError for a step that is refused; then the lab is what it was.
         """
         wanted = lab if isinstance(lab, Topology) else Topology.load(lab)
-        with self._changing:
-            self.update()
-            return self._take_over(next_of(self.topology, self.network, wanted), f"becomes {wanted.name}")
+        what = f"becomes {wanted.name}"
+        return self._until_taken(lambda: self._take_over(next_of(self.topology, self.network, wanted), what))
 
     def edit(self, edit: Edit) -> tuple[Step, ...]:
         """The same by an edit: see :mod:`wanlab.topology.edits`. Raises NoSuchNode, UsageError, and as `apply`."""
-        with self._changing:
-            self.update()
-            return self._take_over(self.after(edit), str(edit))
+        return self._until_taken(lambda: self._take_over(self.after(edit), str(edit)))
 
     def after(self, edit: Edit) -> Next:
         """What this lab would become by an edit. Raises NoSuchNode, UsageError, TopologyError."""
@@ -108,7 +109,7 @@ class Changing:
         """This lab's topology with other keys for a node or an interface. Raises NoSuchNode, TopologyError."""
         return Change({node: keys}).applied(self.topology, self.network)
 
-    def partition(self, *groups: Sequence[str]) -> tuple[Step, ...]:
+    def partition(self, *groups: str | Sequence[str]) -> tuple[Step, ...]:
         """Keep groups of hosts and routers from one another, from now on; one group alone: from everybody else::
 
         lab.partition(["alice"], ["bob", "carol"])
@@ -116,7 +117,7 @@ class Changing:
         Nothing that a node sends reaches, or passes through, one of another group: ARP and what belongs to connections
         that stand included. It is lost in silence. A router that has an uplink stands for all behind it. See `apply`.
         """
-        return self.edit(Part(tuple(map(tuple, groups))))
+        return self.edit(Part(tuple((group,) if isinstance(group, str) else tuple(group) for group in groups)))
 
     def heal(self, *nodes: str) -> tuple[Step, ...]:
         """End all partitions, or those that name one of *nodes*. Raises NoSuchNode. See `apply`."""
@@ -134,35 +135,50 @@ class Changing:
         """Take a link down and, *down_s* seconds later, up with another address, as a PPP line that is dialled anew.
 
         *place* and *address* as for `new_address`; the address that it had may be given. A NAT forgets everything as
-        the link goes down. Raises NoSuchNode, UsageError, TopologyError before anything happens; KernelError.
+        the link goes down. Raises NoSuchNode, UsageError, TopologyError before anything happens; KernelError. Where
+        the address has been taken by somebody else meanwhile, the link comes up with the old one, and the error is
+        raised.
         """
-        with self._changing:
-            self.update()
+        _require_time(down_s)
+
+        def hang_up() -> None:
             self.after(NewAddress(place, address))  # it can be
             following, node = self.after(Link((place,), LinkState.DOWN)), self.network[split(place)[0]]
             if node.uplink is not None and split(place)[1] in (None, node.uplink):
                 following = replace(following, steps=(*following.steps, *forget(following.network, node.name)))
             self._take_over(following, f"{place}: redials")
+
+        with self._changing:
+            self._until_taken(hang_up)
             try:
                 time.sleep(down_s)
             finally:
-                self.edit(NewAddress(place, address))
+                try:
+                    self.edit(NewAddress(place, address))
+                except WanlabError:
+                    self.edit(Link((place,), LinkState.UP))
+                    raise
 
     def reboot(self, node: str, *, down_s: float = 0.0) -> None:
         """Turn a node off and, *down_s* seconds later, on again: it remembers no connection and no mapping.
 
-        Its programs run on, but for what belongs to the lab. Raises NoSuchNode, KernelError.
+        Its programs run on, but for what belongs to the lab. A node that was left off, since the program that turned it
+        off was killed, is on again after this. Raises NoSuchNode, UsageError, KernelError.
         """
+        _require_time(down_s)
+
+        def turn(on: bool) -> None:
+            steps = reboot(self.network, self.network[node].name)[on]
+            what = f"{node}: {'on' if on else 'off'}"
+            self._take(steps, (), self.topology, self.network, what, as_far_as_needed=True)
+
         with self._changing:
-            self.update()
-            off, _ = reboot(self.network, self.network[node].name)
-            self._take(off, (), self.topology, self.network, f"{node}: off")
+            self._until_taken(lambda: turn(False))
             try:
                 time.sleep(down_s)
             finally:
-                self.update()
-                _, on = reboot(self.network, self.network[node].name)
-                self._take(on, (), self.topology, self.network, f"{node}: on")
+                with contextlib.suppress(NoSuchNode):  # somebody has taken it away meanwhile
+                    self._until_taken(lambda: turn(True))
 
     @property
     def events(self) -> tuple[Changed, ...]:
@@ -180,11 +196,12 @@ class Changing:
 
     def follow(self, following: Next, edit: Edit) -> tuple[Step, ...]:
         """An edit whose steps were worked out before; anew, where the lab is another one meanwhile. As `edit`."""
-        with self._changing:
-            self.update()
-            if following.old is not self.topology:
-                following = self.after(edit)
-            return self._take_over(following, str(edit))
+
+        def take() -> tuple[Step, ...]:
+            still = following.old is self.topology
+            return self._take_over(following if still else self.after(edit), str(edit))
+
+        return self._until_taken(take)
 
     def play(
         self,
@@ -223,6 +240,16 @@ class Changing:
             connection.close()
         return answer
 
+    def _until_taken(self, change: Callable[[], _Taken]) -> _Taken:
+        """Do what makes of the lab, as it is now, another one; anew where another program was faster."""
+        with self._changing:
+            while True:
+                self.update()
+                try:
+                    return change()
+                except ChangedMeanwhile:
+                    continue  # each time somebody else has got on, so it ends
+
     def _take_over(self, following: Next, what: str) -> tuple[Step, ...]:
         if following.steps or following.topology.to_document() != self.topology.to_document():
             self._take(following.steps, following.back, following.topology, following.network, what)
@@ -230,9 +257,19 @@ class Changing:
         return following.steps
 
     def _take(
-        self, steps: Sequence[Step], back: Sequence[Step], topology: Topology, network: Network, what: str
+        self,
+        steps: Sequence[Step],
+        back: Sequence[Step],
+        topology: Topology,
+        network: Network,
+        what: str,
+        *,
+        as_far_as_needed: bool = False,
     ) -> None:
-        """Have the holder make *topology* of the lab by *steps*; by *back* it goes back where one is refused."""
+        """Have the holder make *topology* of the lab by *steps*; by *back* it goes back where one is refused.
+
+        *as_far_as_needed*: a step that finds done already what it is to do is not refused.
+        """
         connection = self._connect()
         try:
             answer, _ = connection.ask(
@@ -244,6 +281,7 @@ class Changing:
                     "nodes": list(network.nodes),
                     "version": self._version,
                     "what": what,
+                    "as_far_as_needed": as_far_as_needed,
                     **description(topology),
                 }
             )
@@ -253,3 +291,8 @@ class Changing:
 
     def _counted(self, steps: Sequence[Step]) -> Sequence[Step]:
         return with_counters(steps) if self._count_rules else steps
+
+
+def _require_time(seconds: float) -> None:
+    if seconds < 0:
+        raise UsageError(f"down_s = {seconds:g}: no time", hint="use 0 or more seconds")

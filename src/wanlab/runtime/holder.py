@@ -18,7 +18,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wanlab.errors import CommandNotFound, KernelError, LabEnded, NoSuchNode, UsageError, WanlabError, did_you_mean
+from wanlab.errors import (
+    ChangedMeanwhile,
+    CommandNotFound,
+    KernelError,
+    LabEnded,
+    NoSuchNode,
+    WanlabError,
+    did_you_mean,
+)
 from wanlab.kernel import nftables
 from wanlab.kernel.cables import Cables
 from wanlab.kernel.execute import Executor
@@ -279,14 +287,17 @@ class Holder:
         """Make another lab of this one. Where a step is refused, what was done is undone by the steps `back`."""
         if message["version"] != self._version:
             what = f"lab {self._lab['name']!r} has just been changed by another program"
-            raise UsageError(what, hint="try again: nothing was done")
+            raise ChangedMeanwhile(what, hint="try again: nothing was done")
         steps = decode(message["steps"])
         self._require(steps)
         executor = self._executor()
         going = [step.node for step in steps if isinstance(step, RemoveNamespace)]
         namespaces = {self._world.namespaces.identity(node) for node in going}
         try:
-            executor.execute(steps)
+            if message["as_far_as_needed"]:
+                _execute_what_is_left(executor, steps)
+            else:
+                executor.execute(steps)
         except BaseException:
             self._try(way_back(decode(message["back"]), executor.done))
             raise
@@ -396,6 +407,20 @@ class Holder:
             else:
                 self._services.note_end(pid, code)
                 self._impairer.note_end(pid, code)
+
+
+# What the kernel says of a step that finds done what it is to do: an address or route is there, or is gone.
+_DONE_ALREADY = (errno.EEXIST, errno.EADDRNOTAVAIL, errno.ESRCH)
+
+
+def _execute_what_is_left(executor: Executor, steps: Sequence[Step]) -> None:
+    """Take steps of which some may have been taken before. Raises KernelError for what is refused otherwise."""
+    for step in steps:
+        try:
+            executor.execute([step])
+        except KernelError as error:
+            if error.errno not in _DONE_ALREADY:
+                raise
 
 
 def run(link: socket.socket) -> None:

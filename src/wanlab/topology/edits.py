@@ -14,7 +14,7 @@ from wanlab.errors import Source, UsageError
 from wanlab.topology.document import from_document, rebuild
 from wanlab.topology.leases import another_address, with_length
 from wanlab.topology.network import Interface, LinkState, Network
-from wanlab.topology.places import place_of, split, with_keys, with_state
+from wanlab.topology.places import OF_A_CABLE, place_of, split, with_keys, with_state
 from wanlab.topology.topology import Topology
 
 
@@ -30,7 +30,8 @@ class Change:
         for place, keys in self.keys.items():
             node, interface = split(place)
             kind = network[node].kind.value
-            if interface is not None:
+            by_cable = kind == "host" and "link" not in document[kind][node] and keys.keys() <= OF_A_CABLE
+            if interface is not None or by_cable:
                 with_keys(document, place_of(topology, network, place), keys)
             else:
                 table = {**document[kind][node], **keys}

@@ -7,7 +7,7 @@ that is plugged in, or as a `[[link]]`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wanlab.errors import UsageError, did_you_mean
@@ -17,6 +17,9 @@ from wanlab.topology.topology import Host, Router, Topology
 from wanlab.topology.wiring import Wiring
 
 Keys = Mapping[str, Any]
+
+OF_A_CABLE = frozenset({"impairment", "mtu"})
+"""Keys of a `[[link]]`, and of what is plugged in by other means: not of an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,12 @@ def with_state(topology: Topology, network: Network, text: str, state: LinkState
 def with_keys(document: dict[str, Any], place: Place, keys: Keys) -> dict[str, Any]:
     """*document* with other keys in a table; None takes one away."""
     *above, last = place.path
+    if above and above[-1] == "ends":
+        # What is the cable's own is not said of an end of it.
+        own = {key: value for key, value in keys.items() if key in OF_A_CABLE}
+        if own:
+            document = with_keys(document, replace(place, path=tuple(above[:-1])), own)
+            keys = {key: value for key, value in keys.items() if key not in own}
     table: Any = document
     for step in above:
         table = table[step]

@@ -135,7 +135,7 @@ def _actions(table: Table, at: _At) -> Iterator[Action]:
         case "heal":
             yield Heal(() if table["heal"] is True else _several(table["heal"]))
         case "apply":
-            yield Become(table["apply"])
+            yield Become(_beside(table["apply"], at().file))
         case "say":
             yield Say(table["say"])
         case "do":
@@ -143,6 +143,12 @@ def _actions(table: Table, at: _At) -> Iterator[Action]:
                 if "do" in one:
                     raise TopologyError("a 'do' inside a 'do'", where=at("do", number), hint="write one list")
                 yield from _actions(one, lambda *keys, number=number: at("do", number, *keys))
+
+
+def _beside(lab: str, file: str) -> str:
+    """A lab that a scenario names: one of the catalogue, or a file, beside the scenario's own where it is there."""
+    near = Path(file).parent / lab
+    return str(near) if not Path(lab).is_absolute() and near.is_file() else lab
 
 
 def _several(said: str | Sequence[str]) -> tuple[str, ...]:
