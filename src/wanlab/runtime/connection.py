@@ -17,6 +17,9 @@ from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
 from wanlab.runtime.directory import labs, socket_name
 from wanlab.runtime.protocol import Frames, Message, raise_if_error, receive, send
 
+_PATIENCE_S = 2.0
+_LOOK_AGAIN_S = 0.002
+
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 # -I -S: nothing of the caller's environment or site-packages is wanted, and it starts in half the time.
@@ -75,14 +78,19 @@ class Connection:
 
 def connect(directory: Path, name: str) -> Connection:
     """A new connection to the lab *name*. Raises NoSuchLab."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with socket_name(directory / name) as address:
-            connection.connect(address)
-    except OSError:
-        connection.close()
-        raise NoSuchLab(f"no lab {name!r} is up", hint=did_you_mean(name, labs(directory))) from None
-    return Connection(connection)
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with socket_name(directory / name) as address:
+                connection.connect(address)
+            return Connection(connection)
+        except OSError:
+            connection.close()
+        there = labs(directory)
+        if name not in there or time.monotonic() > deadline:
+            raise NoSuchLab(f"no lab {name!r} is up", hint=did_you_mean(name, there))
+        time.sleep(_LOOK_AGAIN_S)  # its place is taken, and it does not listen yet
 
 
 def default_lab(directory: Path) -> str:
