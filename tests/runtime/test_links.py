@@ -17,7 +17,7 @@ from tests.support.labs import eventually, pair
 from tests.support.traffic import PORT, Traffic
 from wanlab import Lab, LabNode, NoSuchNode, Topology, TopologyError, UsageError
 from wanlab.plan.change import change
-from wanlab.plan.steps import MoveLink, RemoveLink, SetDown
+from wanlab.plan.steps import AddCable, MoveLink, RemoveLink, SetDown, SetMtu
 
 
 def homes() -> Topology:
@@ -273,6 +273,40 @@ def test_a_cable_of_its_own_gets_other_keys_by_either_end() -> None:
             assert link(lab["alice"])["mtu"] == link(lab["bob"])["mtu"] == 1400
             lab.change(place, mtu=None)
         assert lab.topology.to_document() == topology.to_document()
+
+
+def test_a_link_that_gets_another_mtu_is_the_same_link_and_a_nat_behind_it_forgets_nothing() -> None:
+    with Lab("two-lans") as lab, lab["coordinator"].socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("", 7000))
+        server.settimeout(5)
+        with lab["alice"].socket(type=socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            client.sendto(b"before", (str(lab["coordinator"].address), 7000))
+            before = server.recvfrom(100)[1]
+            index = link(lab["home-a"], "wan")["ifindex"]
+            steps = [*lab.change("home-a", mtu=1492), *lab.change("wan", mtu=9000), *lab.change("home-b", mtu=9000)]
+            assert {type(step) for step in steps} == {SetMtu}
+            assert (link(lab["home-a"], "wan")["ifindex"], link(lab["home-a"], "wan")["mtu"]) == (index, 1492)
+            server.sendto(b"still there?", before)
+            assert client.recv(100) == b"still there?"
+            client.sendto(b"after", (str(lab["coordinator"].address), 7000))
+            assert server.recvfrom(100)[1] == before
+        assert lab.verify().ok
+
+
+def test_a_link_too_small_for_ipv6_is_made_anew_as_is_one_that_is_so_no_more() -> None:
+    with Lab("dual-stack") as lab:
+        host = next(node.name for node in lab.network if node.name != "server" and len(node.interfaces) == 1)
+        before = of(lab)
+        with pytest.raises(TopologyError, match="1280"):
+            lab.change(host, mtu=1000)
+        assert differences(before, of(lab)) == []
+    with Lab(pair()) as lab:
+        for mtu in (1000, 1500):
+            steps = lab.change("left", mtu=mtu)
+            assert any(isinstance(step, AddCable) for step in steps)
+            assert link(lab["left"])["mtu"] == mtu
+        assert lab.verify().ok
 
 
 def trunks(*, state: str | None = None, impairment: str | None = None) -> Topology:

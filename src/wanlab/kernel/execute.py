@@ -43,6 +43,7 @@ from wanlab.plan.steps import (
     RemoveRoute,
     SetDown,
     SetImpairment,
+    SetMtu,
     SetSysctl,
     SetUp,
     StartService,
@@ -247,6 +248,10 @@ class Executor:
                     self._flush()
                     self._wire.clear(node, interface)
                     self.done.append(step)
+            case SetMtu(node, interface, mtu):
+                self._enter(node)
+                index = self._index(node, interface)
+                self._send(step).set_mtu(index, mtu)
             case SetDown(node, interface):
                 self._enter(node)
                 index = self._index(node, interface)

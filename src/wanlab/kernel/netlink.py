@@ -129,6 +129,10 @@ class Netlink:
         """Take an interface down."""
         self._add(_RTM_NEWLINK, 0, _ifinfo(index, up=False))
 
+    def set_mtu(self, index: int, mtu: int) -> None:
+        """Give an interface another MTU."""
+        self._add(_RTM_NEWLINK, 0, _ifinfo(index) + _number(_IFLA_MTU, mtu))
+
     def settle(self, index: int) -> None:
         """Have the kernel act at once on what an interface's carrier did last, as asking for the interface makes it do.
 

@@ -6,7 +6,7 @@ is not touched: programs and sockets there notice nothing. Pure, as all plans ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from wanlab.plan.compile import compile_network
@@ -32,6 +32,7 @@ from wanlab.plan.steps import (
     RemoveRoute,
     SetDown,
     SetImpairment,
+    SetMtu,
     SetSysctl,
     SetUp,
     StartService,
@@ -191,8 +192,9 @@ class _Move:
 class _Change:
     def __init__(self, old: Network, new: Network) -> None:
         self.nodes = new.nodes
-        self.old = compile_network(old).steps
         self.new = compile_network(new).steps
+        self.old, self.mtus = _resized(compile_network(old).steps, self.new)
+        """The old steps, with the MTUs that links which stay are to have, and what gives them these."""
         self.before = set(self.old)
         self.after = set(self.new)
         self.gone_nodes = _nodes(self.before - self.after)
@@ -244,6 +246,7 @@ class _Change:
     def steps(self) -> Iterator[Step]:
         yield from self._stop_services()
         yield from self._take_away()
+        yield from self.mtus
         yield from self._put_in_place()
         # Last of all: whatever is refused before, programs in such a node find it as it was.
         yield from (
@@ -396,6 +399,36 @@ class _Change:
                 yield from _replace_rules(step.node, step.text)
             else:
                 yield step
+
+
+_LEAST_MTU_OF_IPV6 = (
+    1280  # RFC 8200; below it the kernel takes an interface's IPv6 away, and above does not give it back
+)
+
+
+def _resized(old: Sequence[Step], new: Iterable[Step]) -> tuple[tuple[Step, ...], list[SetMtu]]:
+    """*old*, where links are made that *new* makes with other MTUs: with those, and the steps that set them."""
+    wanted = {_without_mtu(step): step for step in new if isinstance(step, AddCable | AddBridge)}
+    steps, changes = list(old), list[SetMtu]()
+    for place, step in enumerate(old):
+        if isinstance(step, AddCable | AddBridge) and wanted.get(_without_mtu(step), step) != step:
+            now = wanted[_without_mtu(step)]
+            before, after = _mtus(step), _mtus(now)
+            if min(*before.values(), *after.values()) >= _LEAST_MTU_OF_IPV6:
+                steps[place] = now
+                changes += [SetMtu(*where, mtu) for where, mtu in after.items() if before[where] != mtu]
+    return tuple(steps), changes
+
+
+def _without_mtu(step: AddCable | AddBridge) -> AddCable | AddBridge:
+    if isinstance(step, AddCable):
+        return AddCable(replace(step.a, mtu=0), replace(step.b, mtu=0))
+    return replace(step, mtu=0)
+
+
+def _mtus(step: AddCable | AddBridge) -> dict[_Interface, int]:
+    ends = (step.a, step.b) if isinstance(step, AddCable) else (step,)
+    return {(end.node, end.interface): end.mtu for end in ends}
 
 
 def _ways(cable: AddCable) -> tuple[tuple[End, End], tuple[End, End]]:

@@ -30,6 +30,7 @@ from wanlab.plan.steps import (
     RemoveRoute,
     SetDown,
     SetImpairment,
+    SetMtu,
     SetSysctl,
     SetUp,
     StartService,
@@ -143,6 +144,8 @@ def words_inside(step: Step) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield from ((node, words) for words in impair_commands(step))
         case ClearImpairment(node, interface):
             yield node, clear_command(interface)
+        case SetMtu(node, interface, mtu):
+            yield node, ("ip", "link", "set", "dev", interface, "mtu", str(mtu))
         case SetDown(node, interface):
             yield node, ("ip", "link", "set", "dev", interface, "down")
         case RemoveLink(node, interface):

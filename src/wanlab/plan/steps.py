@@ -174,6 +174,15 @@ class LoseFrames:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMtu:
+    """Give an interface that is there another MTU; it stays as it is otherwise."""
+
+    node: str
+    interface: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetDown:
     """Take an interface down: the other end of its cable loses its carrier."""
 
@@ -248,6 +257,7 @@ Step = (
     | SetImpairment
     | ClearImpairment
     | LoseFrames
+    | SetMtu
     | SetDown
     | RemoveNamespace
     | RemoveLink
@@ -275,6 +285,7 @@ _KINDS: dict[str, type[Any]] = {
         SetImpairment,
         ClearImpairment,
         LoseFrames,
+        SetMtu,
         SetDown,
         RemoveNamespace,
         RemoveLink,

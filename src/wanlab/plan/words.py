@@ -44,6 +44,8 @@ def in_words(step: Step) -> str:
         case steps.LoseFrames(node, interfaces, _):
             lost = ", ".join(interfaces)
             return f"{node}: a partition loses frames at {lost}" if lost else f"{node}: no frames are lost any more"
+        case steps.SetMtu(node, interface, mtu):
+            return f"{node}: {interface} has MTU {mtu}"
         case steps.SetDown(node, interface):
             return f"{node}: {interface} down"
         case steps.RemoveRoute(node, destination, via, interface):
