@@ -766,6 +766,20 @@ def test_a_host_with_two_uplinks_speaks_for_the_one_it_uses() -> None:
         assert all(each.ok and each.findings for each in measure_nats(lab))
 
 
+def test_a_nat_with_no_ipv4_to_translate_is_not_measured() -> None:
+    t = Topology("without-ipv4")
+    wan = t.switch("wan", "2a00:5::/64")
+    t.host("laptop", t.router("home", wan, lan="fd00:1::/64"))
+    t.host("server", wan)
+    with Lab(t) as lab:
+        found, report = measure_nat(lab, "home"), lab.verify()
+    assert found.ok
+    assert {finding.axis for finding in found.findings} == {"ipv6", "ipv6 filtering"}
+    assert found.notes == ("not measured: no IPv4 at its uplink",)
+    assert report.ok, report.failed
+    assert "behaviour: home: not measured: no IPv4 at its uplink" in report.notes
+
+
 def test_what_has_been_tampered_with_differs() -> None:
     with Lab(homes([NATS["article"] or Nat()])) as lab:
         flush = "nft flush chain inet wanlab wl_postrouting"
