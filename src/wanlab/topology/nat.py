@@ -129,6 +129,11 @@ class Nat:
         return not (plain and kernel_ports and one_pool and self.inbound_refresh)
 
 
+# The kernel keeps a timer of connection tracking as ticks, in 31 bits (proc_dointvec_jiffies in kernel/sysctl.c), and
+# has up to 1,000 of them a second (HZ).
+_LONGEST_S = (2**31 - 1) // 1000
+
+
 def _contradiction(nat: Nat) -> tuple[str, str] | None:
     """Why no NAT can be like that, and what to say instead; None where one can."""
     checks: tuple[tuple[bool, str, str], ...] = (
@@ -189,6 +194,11 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             min(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) < 1,
             "a timer below one second",
             "timers are whole seconds, 1 or more",
+        ),
+        (
+            max(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) > _LONGEST_S,
+            f"a timer above {_LONGEST_S} seconds",
+            "the kernel holds no longer ones everywhere; that is 24 days",
         ),
     )
     return next(((what, hint) for wrong, what, hint in checks if wrong), None)
