@@ -162,7 +162,7 @@ class _Trial:
 
     def open(self, lab: Lab, stack: ExitStack) -> None:
         allowed = list((self.router.nat.udp_ports if self.router.nat else None) or ())
-        first, second, mine, idle = random.sample(_PORTS, 4)
+        first, second, mine, idle = random.sample([port for port in _PORTS if port not in allowed], 4)
         first = allowed[0] if allowed else first
         one, other = self.lent
         places = {

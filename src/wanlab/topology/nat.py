@@ -191,6 +191,11 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             "use 1 to 65535",
         ),
         (
+            any(len(set(ports)) < len(ports) for ports in (nat.udp_ports or (), nat.tcp_ports or ())),
+            "a port that may be talked to is there twice",
+            "name each once",
+        ),
+        (
             min(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) < 1,
             "a timer below one second",
             "timers are whole seconds, 1 or more",
