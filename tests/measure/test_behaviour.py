@@ -766,6 +766,40 @@ def test_a_host_with_two_uplinks_speaks_for_the_one_it_uses() -> None:
         assert all(each.ok and each.findings for each in measure_nats(lab))
 
 
+def test_a_nat_with_no_ipv4_to_translate_is_not_measured() -> None:
+    t = Topology("without-ipv4")
+    wan = t.switch("wan", "2a00:5::/64")
+    t.host("laptop", t.router("home", wan, lan="fd00:1::/64"))
+    t.host("server", wan)
+    with Lab(t) as lab:
+        found, report = measure_nat(lab, "home"), lab.verify()
+    assert found.ok
+    assert {finding.axis for finding in found.findings} == {"ipv6", "ipv6 filtering"}
+    assert found.notes == ("not measured: no IPv4 at its uplink",)
+    assert report.ok, report.failed
+    assert "behaviour: home: not measured: no IPv4 at its uplink" in report.notes
+
+
+def test_a_port_that_may_be_talked_to_is_named_once() -> None:
+    for ports in ({"udp_ports": (53, 53)}, {"tcp_ports": (80, 443, 80)}):
+        with pytest.raises(TopologyError, match="a port that may be talked to is there twice; name each once"):
+            Nat(**ports)
+
+
+def test_a_server_s_second_port_is_none_that_may_be_talked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be bound twice. Of so few ports every other measurement drew that one."""
+    monkeypatch.setattr("wanlab.measure.nat._SERVER_PORTS", range(20_000, 20_002))
+    monkeypatch.setattr("wanlab.measure.routed._PORTS", range(20_000, 20_005))
+    t = Topology("one-port")
+    wan = t.switch("wan", ["5.5.5.0/24", "2a00:5::/64"])
+    t.host("server", wan)
+    t.router("home", wan, lan=["192.168.1.0/24", "fd00:1::/64"], nat=Nat(udp_ports=(20_000,)))
+    t.host("laptop", "home")
+    with Lab(t) as lab:
+        for _ in range(8):
+            assert measure_nat(lab, "home").ok
+
+
 def test_what_has_been_tampered_with_differs() -> None:
     with Lab(homes([NATS["article"] or Nat()])) as lab:
         flush = "nft flush chain inet wanlab wl_postrouting"

@@ -10,7 +10,7 @@ from wanlab.punch.attempt import punch
 from wanlab.punch.machine import Transport
 
 
-@pytest.mark.parametrize("name", ["double-nat", "carrier", "homes", "homes:30"])
+@pytest.mark.parametrize("name", ["double-nat", "carrier", "homes", "homes:30", "ipv6-only"])
 def test_every_check_holds_and_every_nat_is_what_it_says(name: str) -> None:
     with Lab(name) as lab:
         report = lab.verify()

@@ -239,6 +239,18 @@ def test_a_prefix_translation_without_a_firewall_lets_everything_in() -> None:
     assert {finding.axis: finding.measured for finding in measured.findings}["ipv6 filtering"] == OPEN
 
 
+def test_a_host_whose_address_ends_as_its_routers_does_is_masqueraded_all_the_same() -> None:
+    t = Topology("ends-alike")
+    wan = t.switch("wan", "2a00:5::/64")
+    t.host("server", wan, address="2a00:5::1")
+    t.router("home", wan, address="2a00:5::2", lan="fd00:1::/64", nat="none", ipv6="masquerade")
+    t.host("laptop", "home", address="fd00:1::2")
+    with Lab(t) as lab:
+        measured = measure_nat(lab, "home")
+    assert measured.ok
+    assert {finding.axis: finding.measured for finding in measured.findings}["ipv6"] == "masquerade: is 2a00:5::2"
+
+
 WRONG = {
     "filtering": ("nft flush chain inet wanlab wl_opening", "ipv6 filtering", APDF),
     "no filtering": ("nft chain inet wanlab wl_forward '{ policy accept; }'", "ipv6 filtering", OPEN),

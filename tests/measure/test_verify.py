@@ -56,6 +56,17 @@ def _narrow() -> Topology:
     return t
 
 
+def _neighbours() -> Topology:
+    """Two hosts behind a prefix translation, who reach each other by their addresses outside, too."""
+    t = Topology("neighbours")
+    wan = t.switch("wan", "2001:470:1::/64")
+    t.host("server", wan)
+    home = t.router("home", wan, lan="fd00:1::/64", nat="none", ipv6="prefix-translation")
+    t.host("laptop", home)
+    t.host("phone", home)
+    return t
+
+
 def _failed(report: Report, group: str) -> list[Check]:
     return [check for check in report.failed if check.group == group]
 
@@ -87,6 +98,7 @@ RIGHT: dict[str, Callable[[], Topology]] = {
     "core": shapes.core,
     "dual-stack": shapes.dual_stack,
     "prefix-translation": shapes.prefix_translation,
+    "neighbours": _neighbours,
     "ipv6-only": shapes.ipv6_only,
     "firewalls": shapes.firewalls,
 }

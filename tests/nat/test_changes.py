@@ -264,6 +264,11 @@ def test_what_cannot_be_is_refused_and_nothing_changes(node: str, keys: dict[str
         assert lab.topology.to_document() == document
 
 
+def test_a_nat_for_a_router_without_ipv4_is_refused() -> None:
+    with Lab("ipv6-only") as lab, pytest.raises(TopologyError, match="nat 'home', and it has no IPv4 at its uplink"):
+        lab.change("home-a", nat="home")
+
+
 def test_who_attaches_later_finds_the_lab_as_it_is_now() -> None:
     with Lab(home()) as lab:
         lab.change("router", nat="carrier")

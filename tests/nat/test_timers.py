@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.compliance.requirement import requirement
-from wanlab import Lab, Topology
-from wanlab.topology.nat import NATS, Filtering, Nat, Ports
+from wanlab import Lab, Topology, TopologyError
+from wanlab.topology.nat import LINUX, NATS, Filtering, Hairpin, Mapping, Nat, Ports
 
 PORT = 7000
 LATE_S = 1.1  # how much longer than it has to a mapping may live
@@ -73,6 +74,48 @@ def test_all_that_is_remembered_of_a_mapping_lives_as_long_behind_the_last_packe
             for name, found in remaining.items():
                 (left,) = found
                 assert nat.udp_timeout_s - since <= left <= nat.udp_timeout_s + LATE_S, name
+
+
+TIMERS = ("udp_timeout_s", "tcp_established_s", "tcp_transitory_s", "icmp_timeout_s")
+LONGEST_S = 2_147_483
+
+
+def _all_timers(seconds: int) -> dict[str, Any]:
+    return dict.fromkeys(TIMERS, seconds)
+
+
+def test_timers_may_be_as_long_as_the_kernel_has_them() -> None:
+    """Those of an hour, of days (that of Linux for TCP is five), and the longest that is taken."""
+    shapes: list[dict[str, Any]] = [{}, {"limit": 5}, {"mapping": Mapping.ADDRESS_DEPENDENT, "ports": Ports.RANDOM}]
+    nats = [
+        Nat(inbound_refresh=refresh, hairpin=Hairpin.OFF, **shape, **_all_timers(timer))
+        for timer in (3_600, 86_399, 86_400, 99_999, 432_000, LONGEST_S)
+        for shape in shapes
+        for refresh in (False, True)
+    ]
+    with Lab(home(*nats, replace(LINUX, name="mine", inbound_refresh=False))) as lab:
+        for number, nat in enumerate(nats):
+            timeout = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established"
+            rules = (
+                lab[f"router{number}"]
+                .run(
+                    ["sh", "-c", f"nft list map inet wanlab wl_tcp_mapping; cat {timeout}"],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                .stdout
+            )
+            (declared,) = re.findall(r"^\t\ttimeout (\w+)", rules, re.MULTILINE)
+            assert seconds(declared) == nat.tcp_established_s
+            assert int(rules.split()[-1]) == nat.tcp_established_s
+
+
+@pytest.mark.parametrize("timer", TIMERS)
+def test_a_timer_that_no_kernel_holds_is_refused(timer: str) -> None:
+    t = Topology("long")
+    with pytest.raises(TopologyError, match="a timer above 2147483 seconds"):
+        t.router("r", t.switch("wan"), nat={timer: LONGEST_S + 1})
 
 
 @pytest.mark.parametrize("nat", LEARNED, ids=lambda nat: nat.name)

@@ -144,6 +144,18 @@ def test_a_router_without_ipv6_has_none_to_translate(ipv6: str) -> None:
     assert refusal(no_inside).startswith(f"lab.toml:7: router 'home': ipv6 '{ipv6}', and it has no IPv6 inside")
 
 
+@pytest.mark.parametrize("nat", ["linux", "home", "carrier"])
+def test_a_nat_that_is_asked_for_needs_ipv4_at_the_uplink(nat: str) -> None:
+    text = HOME.replace('"5.5.5.0/24", ', "")
+    assert refusal(text.format(f'nat = "{nat}"')) == (
+        f"lab.toml:8: router 'home': nat '{nat}', and it has no IPv4 at its uplink; give what it is plugged into an "
+        'IPv4 subnet, or say nat = "none"'
+    )
+    for silent in ("", 'nat = "none"'):
+        topology = toml(text.format(silent))
+        assert from_document(topology.to_document()).resolve() == topology.resolve()
+
+
 def test_two_routers_cannot_have_one_external_prefix() -> None:
     text = HOME.format('ipv6 = "prefix-translation"\nipv6_prefix = "2a00:9::/64"')
     text += (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from wanlab.errors import TopologyError
+from wanlab.topology.nat import Nat
 from wanlab.topology.topology import Topology
 
 
@@ -113,6 +115,15 @@ def test_a_node_of_another_topology_is_refused(lab: Topology) -> None:
         (lambda t: t.router("x", mtu=1400), "has no uplink"),
         (lambda t: t.router("x", "wan", nat="cone"), "router 'x': nat 'cone' is not known"),
         (lambda t: t.router("x", "wan", nat="linus"), "did you mean 'linux'"),
+        (lambda t: t.router("x", "wan", nat=""), "router 'x': nat '' is not known"),
+        (lambda t: t.router("x", "wan", nat=5), "router 'x': nat 5 is no NAT; name one, or give a dictionary or a Nat"),
+        (lambda t: t.router("x", "wan", nat=["home"]), "router 'x': nat ['home'] is no NAT"),
+        (lambda t: t.router("x", "wan", nat={5: 5}), "router 'x': nat: unknown key 5"),
+        (lambda t: t.router("x", "wan", nat={"limit": "5"}), "limit must be a whole number or None, not '5'"),
+        (lambda t: t.router("x", "wan", nat={"udp_ports": 53}), "udp_ports must be whole numbers in a tuple or None"),
+        (lambda t: t.router("x", "wan", nat={"tcp_ports": ["53"]}), "tcp_ports must be whole numbers in a tuple"),
+        (lambda t: t.router("x", "wan", nat={"mapping": 5}), "nat: mapping 5 is not known"),
+        (lambda t: t.router("x", "wan", nat={"parity": 1}), "parity must be True or False, not 1"),
         (lambda t: t.router("x", "wan", lan="10.1.0.254"), "write the LAN's subnet"),
         (lambda t: t.router("x", "wan", lan="lan"), "write the LAN's subnet"),
         (lambda t: t.nodes["home"].plug_in("wan"), "router 'home' has an uplink already: 'wan'"),
@@ -133,6 +144,27 @@ def test_what_cannot_be_is_refused_when_it_is_declared(lab: Topology, call: obje
     assert message in str(caught.value)
     assert str(caught.value).startswith("test_topology.py:")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"mapping": "endpoint-independent"},
+            "nat 'custom': mapping must be of Mapping, not 'endpoint-independent'; take one of Mapping's, or give a "
+            "dictionary in place of a Nat",
+        ),
+        ({"udp_timeout_s": 1.5}, "nat 'custom': udp_timeout_s must be a whole number, not 1.5"),
+        ({"udp_timeout_s": True}, "nat 'custom': udp_timeout_s must be a whole number, not True"),
+        ({"udp_ports": [53]}, "nat 'custom': udp_ports must be whole numbers in a tuple or None, not [53]"),
+        ({"overloading": "no"}, "nat 'custom': overloading must be True or False, not 'no'"),
+        ({"name": 5}, "nat 5: name must be text, not 5"),
+    ],
+)
+def test_a_nat_whose_fields_are_of_other_kinds_is_refused(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        Nat(**said)
+    assert str(caught.value) == message
 
 
 def test_a_router_with_an_uplink_translates_and_guards_unless_told_otherwise() -> None:

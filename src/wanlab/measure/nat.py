@@ -170,7 +170,8 @@ class _Measurement:
     def _strand(self, site: Site, stack: ExitStack) -> Strand[_Seen]:
         assert site.server is not None
         allowed = list(site.nat.udp_ports or ())[:2]
-        ports = allowed + random.sample(_SERVER_PORTS, 2 - len(allowed))
+        others = [port for port in _SERVER_PORTS if port not in allowed]
+        ports = allowed + random.sample(others, 2 - len(allowed))
         bound = [self._open(place, port, stack) for place in site.server for port in ports]
         self.servers.append(Answering(bound))
         server = site.server[0].address, ports[0]

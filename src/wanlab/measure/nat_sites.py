@@ -59,6 +59,9 @@ class Sites:
         assert router.nat is not None
         wan = router.interface(router.uplink or "")
         site = Site(router, router.nat, tuple(str(a.ip) for a in wan.addresses if a.version == 4))
+        if not site.external:
+            site.notes.append("not measured: no IPv4 at its uplink")
+            return site
         outside = self._free(wan, 2)
         if len(outside) < 2:
             site.notes.append("not measured: no two addresses are free outside of it")

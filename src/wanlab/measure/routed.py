@@ -162,7 +162,7 @@ class _Trial:
 
     def open(self, lab: Lab, stack: ExitStack) -> None:
         allowed = list((self.router.nat.udp_ports if self.router.nat else None) or ())
-        first, second, mine, idle = random.sample(_PORTS, 4)
+        first, second, mine, idle = random.sample([port for port in _PORTS if port not in allowed], 4)
         first = allowed[0] if allowed else first
         one, other = self.lent
         places = {
@@ -241,6 +241,9 @@ class _Trial:
         """By the addresses alone."""
         if seen == self.own:
             return Ipv6.ROUTE
+        # The router's own may end as the host's does, by chance.
+        if seen in [address.ip for address in _of(self.router.interface(self.router.uplink or ""), 6)]:
+            return Ipv6.MASQUERADE
         return Ipv6.PREFIX_TRANSLATION if not (int(seen) ^ int(self.own)) & _HOST_BITS else Ipv6.MASQUERADE
 
     def _declared_filtering(self) -> str:

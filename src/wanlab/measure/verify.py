@@ -233,11 +233,12 @@ class _Verification:
         """Connect by TCP: the client's own port, and the address and port that the server sees."""
         family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
         with self.lab[receiver].socket(family) as server, self.lab[sender].socket(family) as client:
-            server.bind((str(destination), 0))
+            # Not to the destination: where a prefix is translated, the receiver has another address than that.
+            server.bind(("", 0))
             server.listen()
             server.settimeout(_SERVER_PATIENCE)
             client.settimeout(_SERVER_PATIENCE)
-            client.connect(server.getsockname())
+            client.connect((str(destination), server.getsockname()[1]))
             connection, peer = server.accept()
             connection.close()
             return client.getsockname()[1], peer[:2]

@@ -18,7 +18,7 @@ from wanlab.plan.mappings import (
     takes_tuples,
     update_timers,
 )
-from wanlab.plan.nft_text import MAPPED_OUT, PROTOCOLS, block, hook, into_mapped
+from wanlab.plan.nft_text import MAPPED_OUT, PROTOCOLS, block, duration, hook, into_mapped
 from wanlab.plan.ports import Draws
 from wanlab.topology.nat import Filtering, Hairpin, Mapping, Nat, Pooling, Ports
 from wanlab.topology.network import Network, Node
@@ -260,9 +260,8 @@ class Learned:
 
 
 def _memory(kind: str, name: str, type_: str, size: int, timeout_s: int) -> str:
-    return block(
-        f"{kind} wl_{name}", [f"type {type_}", "flags dynamic,timeout", f"size {size}", f"timeout {timeout_s}s"]
-    )
+    timeout = duration(1000 * timeout_s)
+    return block(f"{kind} wl_{name}", [f"type {type_}", "flags dynamic,timeout", f"size {size}", f"timeout {timeout}"])
 
 
 def _one_of(values: Sequence[object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wanlab.plan.nft_text import block
+from wanlab.plan.nft_text import block, duration
 from wanlab.topology.nat import Hairpin, Mapping, Nat, PortMapping, Unsolicited
 
 NO_CHECKSUM = "0x6e6f6e65"
@@ -38,7 +38,7 @@ def update_timers(nat: Nat, protocol: str) -> list[tuple[str, str]]:
     # element that is there already its new timeout.
     return [
         (f"{_OPENS_OR_CLOSES} == 0", _timeout(nat, nat.tcp_established_s)),
-        (f"{_OPENS_OR_CLOSES} != 0", f"{nat.tcp_transitory_s}s"),
+        (f"{_OPENS_OR_CLOSES} != 0", duration(1000 * nat.tcp_transitory_s)),
     ]
 
 
@@ -91,4 +91,4 @@ def _may_be_late(nat: Nat, timer_s: int) -> bool:
 
 def _timeout(nat: Nat, timer_s: int) -> str:
     """An element's, if a mapping is to live so long behind its last packet."""
-    return f"{1000 * timer_s + _STALE_MS}ms" if _may_be_late(nat, timer_s) else f"{timer_s}s"
+    return duration(1000 * timer_s + (_STALE_MS if _may_be_late(nat, timer_s) else 0))

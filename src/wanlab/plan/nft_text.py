@@ -23,6 +23,14 @@ def hook(name: str, kind: str, where: str, priority: str, lines: Sequence[str], 
     return block(f"chain wl_{name}", [f"type {kind} hook {where} priority {priority}; policy {policy};", *lines])
 
 
+def duration(milliseconds: int) -> str:
+    """A time, in days and what is left: nft (1.0.6) takes no number in it of more than eight digits."""
+    days, rest = divmod(milliseconds, 86_400_000)
+    seconds, rest = divmod(rest, 1000)
+    parts = [f"{number}{unit}" for number, unit in ((days, "d"), (seconds, "s"), (rest, "ms")) if number]
+    return "".join(parts) or "0s"
+
+
 def into_mapped(wan: str) -> str:
     """The rule by which what comes from the WAN goes where a port mapping leads."""
     return f'iifname "{wan}" jump {MAPPED_IN}'

@@ -7,6 +7,7 @@ and 5508.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -113,7 +114,7 @@ class Nat:
     """Where that is written."""
 
     def __post_init__(self) -> None:
-        problem = _contradiction(self)
+        problem = _mistyped(self) or _contradiction(self)
         if problem is not None:
             what, hint = problem
             raise TopologyError(f"nat {self.name!r}: {what}", hint=hint)
@@ -127,6 +128,57 @@ class Nat:
         )
         one_pool = (self.block, self.addresses) == (None, 1)
         return not (plain and kernel_ports and one_pool and self.inbound_refresh)
+
+
+_ENUMS: dict[str, type[Enum]] = {
+    "mapping": Mapping,
+    "filtering": Filtering,
+    "ports": Ports,
+    "pooling": Pooling,
+    "hairpin": Hairpin,
+    "unsolicited": Unsolicited,
+    "port_mapping": PortMapping,
+}
+
+
+def _mistyped(nat: Nat) -> tuple[str, str | None] | None:
+    """What is of another kind than it must be, and what to say instead; None where nothing is.
+
+    Files are checked against their schema; in Python anything may be said.
+    """
+    for known in fields(nat):
+        value, kind = getattr(nat, known.name), _ENUMS.get(known.name)
+        if kind is None:
+            fits, words = _KINDS[str(known.type)]
+            if not fits(value):
+                return f"{known.name} must be {words}, not {value!r}", None
+        elif not isinstance(value, kind):
+            hint = f"take one of {kind.__name__}'s, or give a dictionary in place of a Nat"
+            return f"{known.name} must be of {kind.__name__}, not {value!r}", hint
+    return None
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wholes(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_whole, value))
+
+
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "text"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "int": (_whole, "a whole number"),
+    "int | None": (lambda value: value is None or _whole(value), "a whole number or None"),
+    "tuple[int, ...] | None": (lambda value: value is None or _wholes(value), "whole numbers in a tuple or None"),
+}
+"""For each type of a field what is of it, and how an error calls it."""
+
+
+# The kernel keeps a timer of connection tracking as ticks, in 31 bits (proc_dointvec_jiffies in kernel/sysctl.c), and
+# has up to 1,000 of them a second (HZ).
+_LONGEST_S = (2**31 - 1) // 1000
 
 
 def _contradiction(nat: Nat) -> tuple[str, str] | None:
@@ -186,9 +238,19 @@ def _contradiction(nat: Nat) -> tuple[str, str] | None:
             "use 1 to 65535",
         ),
         (
+            any(len(set(ports)) < len(ports) for ports in (nat.udp_ports or (), nat.tcp_ports or ())),
+            "a port that may be talked to is there twice",
+            "name each once",
+        ),
+        (
             min(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) < 1,
             "a timer below one second",
             "timers are whole seconds, 1 or more",
+        ),
+        (
+            max(nat.udp_timeout_s, nat.tcp_established_s, nat.tcp_transitory_s, nat.icmp_timeout_s) > _LONGEST_S,
+            f"a timer above {_LONGEST_S} seconds",
+            "the kernel holds no longer ones everywhere; that is 24 days",
         ),
     )
     return next(((what, hint) for wrong, what, hint in checks if wrong), None)
@@ -351,21 +413,10 @@ def nat_from(table: MappingType[str, Any]) -> Nat:
     changes: dict[str, Any] = {}
     for key, value in given.items():
         if key not in kinds:
-            raise TopologyError(f"nat: unknown key {key!r}", hint=did_you_mean(key, kinds))
+            raise TopologyError(f"nat: unknown key {key!r}", hint=did_you_mean(str(key), kinds))
         changes[key] = _value(key, value, getattr(base, key))
     changes.setdefault("name", "custom")
     return replace(base, **changes, about="", source="")
-
-
-_ENUMS: dict[str, type[Enum]] = {
-    "mapping": Mapping,
-    "filtering": Filtering,
-    "ports": Ports,
-    "pooling": Pooling,
-    "hairpin": Hairpin,
-    "unsolicited": Unsolicited,
-    "port_mapping": PortMapping,
-}
 
 
 def _value(key: str, value: Any, default: object) -> Any:

@@ -41,8 +41,9 @@ def parse_nat(router: str, nat: str | Mapping[str, Any] | Nat | None, where: Sou
                 return nat
             case Mapping():
                 return nat_from(nat)
-            case _:
-                return nat_named(nat or "linux")
+            case None | str():
+                return nat_named("linux" if nat is None else nat)
+        raise TopologyError(f"nat {nat!r} is no NAT", hint="name one, or give a dictionary or a Nat")
     except TopologyError as error:
         raise TopologyError(f"router {router!r}: {error.what}", where=where, hint=error.hint) from None
 

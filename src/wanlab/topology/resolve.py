@@ -30,6 +30,7 @@ def resolve(topology: Topology) -> Network:
     wiring.lay_out()
     _refuse_loops(wiring)
     number(wiring)
+    _refuse_idle_nats(wiring)
     return _network(wiring, prefixes_of(wiring))
 
 
@@ -190,6 +191,21 @@ def _refuse_loops(wiring: Wiring) -> None:
             elif state.get(up) is None:
                 state[up] = 1
                 stack.append((up, iter(above.get(up, ()))))
+
+
+def _refuse_idle_nats(wiring: Wiring) -> None:
+    """Who asks for a NAT has IPv4 to translate to; the one for who says nothing may have none."""
+    for name, places in wiring.members.items():
+        router = wiring.topology.nodes[name]
+        if not isinstance(router, Router) or router.nat is None or not router.nat_named:
+            continue
+        uplink = next(member for member, _ in places if member.uplink is router)
+        if not any(address.version == 4 for address in uplink.addresses):
+            raise TopologyError(
+                f"router {name!r}: nat {router.nat.name!r}, and it has no IPv4 at its uplink",
+                where=_uplink_source(wiring, name),
+                hint='give what it is plugged into an IPv4 subnet, or say nat = "none"',
+            )
 
 
 def _uplink_source(wiring: Wiring, name: str) -> Source | None:

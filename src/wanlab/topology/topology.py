@@ -183,6 +183,8 @@ class Router(Declared):
     slaac: bool = False
     """Whether hosts inside have their IPv6 addresses by router advertisements."""
     nat: Nat | None = None
+    nat_named: bool = False
+    """Whether somebody asked for that NAT; else it is the one for who says nothing."""
     firewall: bool = False
     filtering: Filtering | None = None
     """From whom the firewall lets in what is not translated, where that was said."""
@@ -222,6 +224,7 @@ class Router(Declared):
                 hint="an uplink is a switch or another router",
             )
         self.nat = parse_nat(self.name, nat, source)
+        self.nat_named = nat is not None
         self.firewall, self.filtering = parse_firewall(self.name, firewall, source)
         self.ipv6 = parse_ipv6(self.name, ipv6, source)
         self.ipv6_prefix = parse_ipv6_prefix(self.name, ipv6_prefix, self.ipv6, source)
@@ -334,12 +337,12 @@ class Topology:
         its first address); left out, a LAN is made when the first host is plugged into the router. *slaac*: hosts in
         there that were given no IPv6 address get it, and their default route, by router advertisements. *nat* is one of
         :data:`wanlab.topology.nat.NATS`, a :class:`~wanlab.topology.nat.Nat`, or a dictionary as a file's table is:
-        "linux" where there is an uplink and nothing is said. *firewall*: drop what
-        comes in by the uplink unasked; True where there is an uplink and nothing is said. "endpoint-independent",
-        "address-dependent" or "address-and-port-dependent" say whom it lets in to a host's port that has sent, where
-        no NAT decides that (RFC 6092). *ipv6* is what becomes of IPv6 at the uplink: "route", "prefix-translation"
-        (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu*, *state* and
-        *impairment* (see :meth:`Declared.connect`) are the uplink's.
+        "linux" where there is an uplink and nothing is said. One that is named needs IPv4 at the uplink. *firewall*:
+        drop what comes in by the uplink unasked; True where there is an uplink and nothing is said.
+        "endpoint-independent", "address-dependent" or "address-and-port-dependent" say whom it lets in to a host's port
+        that has sent, where no NAT decides that (RFC 6092). *ipv6* is what becomes of IPv6 at the uplink: "route",
+        "prefix-translation" (RFC 6296) to *ipv6_prefix*, which is chosen where it is not given, or "masquerade". *mtu*,
+        *state* and *impairment* (see :meth:`Declared.connect`) are the uplink's.
         """
         source = source or _caller()
         translates = nat not in (None, "none") or ipv6 not in (None, "route", Ipv6.ROUTE) or ipv6_prefix
