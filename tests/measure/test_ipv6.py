@@ -218,3 +218,14 @@ def test_tampering_turns_the_right_line_red(node: str, command: str, group: str,
         report = lab.verify()
     red = [check for check in report.failed if check.group == group]
     assert any(culprit in check.subject for check in red), [str(check) for check in report.failed]
+
+
+@pytest.mark.parametrize("nat", ["full", "home", "symmetric", "carrier"])
+def test_a_nat_that_has_nobody_inside_to_translate_is_no_hindrance(nat: str) -> None:
+    t = Topology("only-six-inside")
+    wan = t.switch("wan", ["5.5.5.0/24", "2001:470:1::/64"])
+    t.host("server", wan)
+    given = {"preset": nat, "inbound_refresh": True}
+    t.host("laptop", t.router("home", wan, lan="fd00:1::/64", nat=given, ipv6="masquerade"))
+    with Lab(t) as lab:
+        assert lab.verify().ok

@@ -356,14 +356,11 @@ class _Verification:
     # -- names ---------------------------------------------------------------------------------------------------
 
     def _names(self) -> Iterator[Check]:
-        wanted = {node.name: str(node.address) for node in self.nodes}
-        asked = list(wanted)
+        names = _count(len(self.nodes), "name")
         for node in self.nodes if len(self.nodes) < 2 * _CORE else self.core:
-            wrong, problem = self._resolve(node.name, {name: wanted[name] for name in asked})
-            seen = problem or (f"wrong: {', '.join(wrong)}" if wrong else _count(len(asked), "name"))
-            yield Check(
-                "names", f"{node.name} resolves every node", _count(len(asked), "name"), seen, not wrong and not problem
-            )
+            wrong, problem = self._resolve(node.name, {each.name: str(_address_for(node, each)) for each in self.nodes})
+            seen = problem or (f"wrong: {', '.join(wrong)}" if wrong else names)
+            yield Check("names", f"{node.name} resolves every node", names, seen, not wrong and not problem)
 
     def _resolve(self, node: str, wanted: dict[str, str]) -> tuple[list[str], str]:
         """Which names *node* resolves wrongly, and what kept it from trying."""
@@ -379,6 +376,14 @@ class _Verification:
             name = fields[2] if len(fields) > 2 else name
             found.setdefault(name, set()).add(fields[0])
         return [name for name, address in wanted.items() if address not in found.get(name, set())], ""
+
+
+def _address_for(asking: Node, other: Node) -> IPAddress:
+    """What another node's name means to this one: only an address of a family that it has itself (getaddrinfo(3))."""
+    families = {address.version for address in _addresses(asking)}
+    if other.address.version in families:
+        return other.address
+    return next((own.ip for own in other.primary.addresses if own.version in families), other.address)
 
 
 def _addresses(node: Node) -> list[IPAddress]:

@@ -41,10 +41,11 @@ class Learned:
         self.external = [a.ip for a in router.interface(router.uplink).addresses if a.version == 4]
         inside = [i for i in router.interfaces if i.name != router.uplink and i.addresses]
         lans = [str(a.network) for i in inside for a in i.addresses if a.version == 4]
+        self.has_inside = bool(lans)
         self.lans = _one_of(lans)
         self.draws = Draws(nat, self.external, subscribers(router, network))
         self.reuses = reuses(nat)
-        self.hairpins = nat.hairpin is not Hairpin.OFF and bool(lans)
+        self.hairpins = nat.hairpin is not Hairpin.OFF and self.has_inside
         self.leads_back = self.hairpins or nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
         self.to_address = nat.mapping is Mapping.ADDRESS_DEPENDENT
         self.filters_inside = nat.hairpin is Hairpin.EXTERNAL and nat.filtering is not Filtering.ENDPOINT_INDEPENDENT
@@ -211,7 +212,7 @@ class Learned:
             return
         for protocol in PROTOCOLS:
             yield f"{answer} meta l4proto {protocol} goto wl_{protocol}_asked"
-            if self.leads_back or maps_ports(self.nat):
+            if self.has_inside and (self.leads_back or maps_ports(self.nat)):
                 call = f"ct direction original ct status dnat ct original ip saddr != {self.lans}"
                 yield f"{call} meta l4proto {protocol} goto wl_{protocol}_called"
 
