@@ -243,3 +243,14 @@ def test_a_report_is_json_that_tells_expected_and_seen() -> None:
         document = lab.verify().to_json()
     assert document["ok"] is True
     assert {"group", "subject", "expected", "seen", "ok"} == set(document["checks"][0])
+
+
+def test_where_tcp_may_go_to_few_ports_it_is_not_tried_and_said_so() -> None:
+    t = Topology("few-ports")
+    wan = t.switch("wan", "5.5.5.0/24")
+    t.host("server", wan)
+    t.host("laptop", t.router("home", wan, nat={"tcp_ports": [80]}))
+    with Lab(t) as lab:
+        report = lab.verify()
+    assert report.ok
+    assert "nat: laptop over TCP: not tried: home lets it go to few ports only" in report.notes

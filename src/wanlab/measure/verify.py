@@ -209,7 +209,16 @@ class _Verification:
         for (sender, _), seen in outside.items():
             server = next((t for t in seen if self.network[t.flow.receiver].kind is Kind.HOST), seen[0])
             yield self._judge_udp_source(sender, server, seen)
-            yield self._judge_tcp_source(sender, server)
+            choosy = self._choosy_of_tcp(server.journey)
+            if choosy is None:
+                yield self._judge_tcp_source(sender, server)
+            else:
+                self.notes.append(f"nat: {sender} over TCP: not tried: {choosy} lets it go to few ports only")
+
+    def _choosy_of_tcp(self, journey: Journey) -> str | None:
+        """The router on the way that lets TCP go to named ports only (a server there would have to be root)."""
+        routers = [self.network[translation.router] for translation in journey.translations]
+        return next((each.name for each in routers if each.nat is not None and each.nat.tcp_ports is not None), None)
 
     def _judge_udp_source(self, sender: str, server: _Trial, seen: Sequence[_Trial]) -> Check:
         ports = {trial.flow.arrived[1] for trial in seen if trial.flow.arrived}
