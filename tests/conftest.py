@@ -25,14 +25,13 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 SAME_FOR_ALL = ("cli", "docs", "drawing", "examples", "plan", "topology")
 NOT_THE_SAME = ("test_up_down.py", "test_exec.py", "test_changes.py", "test_verify.py")  # of cli
 HERE = Path(__file__).parent
+SOME_ARE_ELSEWHERE = os.environ.get("WANLAB_TESTS") == "as-root-too"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("WANLAB_TESTS") != "as-root-too":
-        return
-    elsewhere = [item for item in items if _is_same_for_all(item.path)]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if not _is_same_for_all(item.path)]
+    if SOME_ARE_ELSEWHERE:
+        config.hook.pytest_deselected(items=[item for item in items if _is_same_for_all(item.path)])
+        items[:] = [item for item in items if not _is_same_for_all(item.path)]
 
 
 def _is_same_for_all(path: Path) -> bool:
@@ -40,7 +39,7 @@ def _is_same_for_all(path: Path) -> bool:
 
 
 def pytest_report_header() -> str | None:
-    if os.environ.get("WANLAB_TESTS") != "as-root-too":
+    if not SOME_ARE_ELSEWHERE:
         return None
     return f"left to the other run, as it is the same there: most of {', '.join(SAME_FOR_ALL)}"
 

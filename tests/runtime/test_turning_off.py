@@ -38,8 +38,8 @@ def turned_off(lab: Lab, verb: Callable[[Lab], object], said: str) -> Iterator[l
 def test_a_node_that_was_left_off_is_on_after_a_reboot() -> None:
     with Lab("two-lans") as lab:
         off, _ = reboot(lab.network, "home-a")
-        with lab.added(()):  # as a program does that is killed before it turns the router on again
-            lab._take(off, (), lab.topology, lab.network, "home-a: off")
+        # As a program does that is killed before it turns the router on again.
+        lab._take(off, (), lab.topology, lab.network, "home-a: off")
         assert lab["alice"].run(["ping", "-c1", "-W1", "coordinator"], capture_output=True).returncode == 1
         lab.reboot("home-a")
         assert lab.verify().ok

@@ -11,15 +11,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from wanlab.doctor.links import LINK_QUALITY, LINKS
 from wanlab.doctor.namespaces import NAMESPACES, USER_NAMESPACES
 from wanlab.doctor.netfilter import CONNECTION_TRACKING, NFTABLES
 from wanlab.doctor.probe import Finding, Lacking, Probe
 from wanlab.doctor.programs import PROGRAMS_AND_LIMITS
+from wanlab.kernel.interpreter import own_process
 from wanlab.kernel.syscalls import die_with_parent, set_process_name
 
 _GROUPS: dict[str, tuple[Probe, ...]] = {
@@ -47,15 +46,7 @@ def examine() -> list[Finding]:
 _PATIENCE = 10.0  # seconds for everything, on a machine that hardly moves
 _PROBE_PATIENCE = 1.0  # seconds for one probe: each takes milliseconds
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
-# -I -S: as for the forge, nothing of the caller's environment or site-packages is wanted.
-_EXAMINER = [
-    sys.executable,
-    "-IS",
-    "-c",
-    f"import sys; sys.path.append({_PACKAGE_ROOT!r}); from wanlab.doctor.examiner import _examiner; _examiner()",
-]
+_EXAMINER = own_process("from wanlab.doctor.examiner import _examiner; _examiner()")
 
 
 def _ask_the_examiner() -> tuple[dict[str, Finding], str]:

@@ -136,4 +136,3 @@ NAMESPACES = (
     Probe("a /sys of its own", "a node's interfaces in /sys/class/net", _own_sys, container),
     Probe("subordinate ids", "programs in a node that change their user", _subordinate_ids),
 )
-"""What is tried, each behind what it needs."""

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable
 
 from wanlab.doctor.cures import ROOM, install, sysctl
-from wanlab.doctor.probe import Lacking, Probe
+from wanlab.doctor.probe import Cure, Lacking, Probe
 
 
 def _program(name: str, option: str, sign: str) -> Callable[[], str]:
@@ -53,35 +53,15 @@ def _room() -> str:
     return f"{min(limits.values())} of each kind"
 
 
+def _tool(name: str, use: str, option: str, sign: str, cure: Cure) -> Probe:
+    return Probe(name, use, _program(name, option, sign), cure, after=None)
+
+
 PROGRAMS_AND_LIMITS = (
-    Probe(
-        "ip",
-        "wanlab shell; what wanlab script prints",
-        _program("ip", "-V", "iproute2"),
-        install("iproute2", "iproute"),
-        after=None,
-    ),
-    Probe(
-        "nft",
-        "what wanlab script prints",
-        _program("nft", "--version", "nftables"),
-        install("nftables", "nftables"),
-        after=None,
-    ),
-    Probe(
-        "tcpdump",
-        "watching packets",
-        _program("tcpdump", "--version", "tcpdump"),
-        install("tcpdump", "tcpdump"),
-        after=None,
-    ),
-    Probe(
-        "radvd",
-        "router advertisements (slaac)",
-        _program("radvd", "--version", "Version"),
-        install("radvd", "radvd"),
-        after=None,
-    ),
+    _tool("ip", "wanlab shell; what wanlab script prints", "-V", "iproute2", install("iproute2", "iproute")),
+    _tool("nft", "what wanlab script prints", "--version", "nftables", install("nftables", "nftables")),
+    _tool("tcpdump", "watching packets", "--version", "tcpdump", install("tcpdump", "tcpdump")),
+    _tool("radvd", "router advertisements (slaac)", "--version", "Version", install("radvd", "radvd")),
     Probe("open files", "programs and sockets of a lab", _open_files, after=None),
     Probe("room for namespaces", "labs of 1000 hosts", _room, after=None),
 )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wanlab.errors import WanlabError
+from wanlab.kernel.interpreter import own_process
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
     from wanlab.runtime.process import Process
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _PATIENCE_S = 30.0  # a NAT with some 100,000 mappings takes its time
 
 
@@ -24,14 +22,13 @@ def look_in(lab: Lab, nodes: Iterable[str], module: str) -> dict[str, Any]:
 
     A node that cannot be looked at is left out.
     """
-    # -I -S: as for the forge, nothing of the caller's environment or site-packages is wanted.
-    code = f"import sys; sys.path.append({_PACKAGE_ROOT!r}); from {module} import look; look()"
+    command = own_process(f"from {module} import look; look()")
     looks: dict[str, Process] = {}
     found: dict[str, Any] = {}
     try:
         for node in nodes:
             looks[node] = lab[node].peek(
-                [sys.executable, "-IS", "-c", code],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -168,8 +168,8 @@ class Changing:
         _require_time(down_s)
 
         def turn(on: bool) -> None:
-            steps = reboot(self.network, self.network[node].name)[on]
-            what = f"{node}: {'on' if on else 'off'}"
+            off_steps, on_steps = reboot(self.network, self.network[node].name)
+            steps, what = (on_steps, f"{node}: on") if on else (off_steps, f"{node}: off")
             self._take(steps, (), self.topology, self.network, what, as_far_as_needed=True)
 
         with self._changing:

@@ -7,28 +7,20 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
 from pathlib import Path
 
 from wanlab.errors import LabEnded, NoSuchLab, did_you_mean
+from wanlab.kernel.interpreter import own_process
 from wanlab.runtime.directory import labs, socket_name
 from wanlab.runtime.protocol import Frames, Message, raise_if_error, receive, send
 
 _PATIENCE_S = 2.0
 _LOOK_AGAIN_S = 0.002
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
-# -I -S: nothing of the caller's environment or site-packages is wanted, and it starts in half the time.
-_FORGE = [
-    sys.executable,
-    "-IS",
-    "-c",
-    f"import sys; sys.path.append({_PACKAGE_ROOT!r}); from wanlab.runtime.forge import main; main()",
-]
+_FORGE = own_process("from wanlab.runtime.forge import main; main()")
 
 
 class Connection:

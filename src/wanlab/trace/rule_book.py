@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanlab.errors import WanlabError
+from wanlab.kernel.interpreter import own_process
 
 if TYPE_CHECKING:
     from wanlab.runtime.lab import Lab
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-_LOOK = [
-    sys.executable,
-    "-IS",
-    "-c",
-    f"import sys; sys.path.append({_PACKAGE_ROOT!r}); "
-    "from wanlab.kernel.nftables import listing; print(listing(handles=True))",
-]
+_LOOK = own_process("from wanlab.kernel.nftables import listing; print(listing(handles=True))")
 _PATIENCE_S = 10.0
 _FRESH_S = 2.0  # so long a node is not looked at again for a handle that was not there
 _TABLE = re.compile(r"table (\S+ \S+) \{")
